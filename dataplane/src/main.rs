@@ -1,4 +1,4 @@
-//! `spillway-dataplane`: one media node.
+//! `spillway-dataplane`: the process of one media node.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
@@ -39,7 +39,7 @@ fn run() -> anyhow::Result<()> {
         .with_env_filter(EnvFilter::try_new(&config.log)?)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
-        // It would panic if stderr is closed.
+        // Logging would panic if stderr is closed.
         .log_internal_errors(false)
         .init();
     let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(",");
@@ -57,7 +57,7 @@ fn run() -> anyhow::Result<()> {
     start::run(&config)
 }
 
-/// Writes to the standard error, which may be closed.
+/// Writes to stderr, which may be closed.
 fn complain(text: &str) {
     // A failed write to stderr cannot be reported anywhere else.
     let _ = std::io::stderr().write_all(text.as_bytes());

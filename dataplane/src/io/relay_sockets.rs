@@ -1,9 +1,9 @@
 //! Sockets of relayed addresses with peers outside of this process: opened when a client permits such a peer, closed
 //! with the client's allocation.
 //!
-//! What clients send is gathered into runs of one size to one peer (UDP_SEGMENT), as media is, and leaves
-//! with [`RelaySockets::flush`]; what peers send comes joined (UDP_GRO). Each trip through the network stack is
-//! made once for a frame, not for a packet.
+//! Datagrams of clients are gathered into runs of one size to one peer (UDP_SEGMENT), and sent at the latest by
+//! [`RelaySockets::flush`]. Datagrams of peers arrive joined (UDP_GRO). So the network stack is passed once per frame,
+//! not once per packet.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,16 +20,16 @@ use crate::limits::{
     MAX_RUN_BYTES, MAX_RUN_DATAGRAMS, REACHED_JOINED_BYTES, REACHED_PER_TURN, REACHED_SOCKET_BATCH,
 };
 
-/// Sockets by relayed address.
+/// Sockets of relayed addresses, by address.
 pub struct RelaySockets {
     epoll: OwnedFd,
     sockets: Slab<Reached>,
     by_addr: HashMap<SocketAddr, usize>,
     incoming: ReceiveBatch,
     outgoing: SendBatch,
-    /// Sockets with a run that waits.
+    /// Indices of sockets with a run that waits to be sent.
     waiting: Vec<usize>,
-    /// Buffers of runs that are gone.
+    /// Empty buffers, kept for later runs.
     spare: Vec<Vec<u8>>,
     /// Datagrams that the kernel refused since the last [`RelaySockets::flush`].
     refused: usize,
@@ -39,18 +39,18 @@ struct Reached {
     relayed: SocketAddr,
     socket: UdpSocket,
     run: Option<Gathered>,
-    /// True: its device or path refused a run before.
+    /// True if the device or path refused a run before.
     without_runs: bool,
 }
 
-/// Datagrams to one peer, all as long as the first but the last.
+/// A run that is being gathered: datagrams to one peer, of equal size; the last may be shorter.
 struct Gathered {
     peer: SocketAddr,
     segment_bytes: usize,
     bytes: Vec<u8>,
 }
 
-/// Buffers that are kept for later runs.
+/// Maximum number of empty buffers kept.
 const MAX_SPARE: usize = 32;
 
 impl RelaySockets {
@@ -68,21 +68,22 @@ impl RelaySockets {
         })
     }
 
-    /// Opens one for `relayed`. The address is what peers see, which behind a NAT is not the host's.
+    /// Opens a socket for `relayed`. This is the address that peers see; behind a NAT the host has another one.
     pub fn open(&mut self, relayed: SocketAddr) -> io::Result<()> {
         self.index_of(relayed).map(drop)
     }
 
-    /// Closes that of `relayed`, if there is one.
+    /// Closes the socket of `relayed`, if there is one.
     pub fn close(&mut self, relayed: SocketAddr) {
         if let Some(index) = self.by_addr.remove(&relayed) {
             self.send_run(index);
             self.waiting.retain(|waiting| *waiting != index);
-            self.sockets.remove(index); // closing takes it out of the epoll set
+            self.sockets.remove(index); // closing removes the socket from the epoll set
         }
     }
 
-    /// Sends from `relayed`, at the latest with [`RelaySockets::flush`]; opens a socket if there is none.
+    /// Queues a datagram from `relayed` to `peer`; opens a socket if needed. Sent at the latest by
+    /// [`RelaySockets::flush`].
     pub fn send(&mut self, relayed: SocketAddr, peer: SocketAddr, bytes: &[u8]) -> io::Result<()> {
         let index = self.index_of(relayed)?;
         let run = &mut self.sockets[index].run;
@@ -104,7 +105,7 @@ impl RelaySockets {
         Ok(())
     }
 
-    /// Sends what waits; how many datagrams the kernel did not take since the last time.
+    /// Sends all queued datagrams. Returns the number of datagrams that the kernel refused since the last call.
     pub fn flush(&mut self) -> usize {
         let mut waiting = std::mem::take(&mut self.waiting);
         for index in waiting.drain(..) {
@@ -114,7 +115,8 @@ impl RelaySockets {
         std::mem::take(&mut self.refused)
     }
 
-    /// Receives datagrams, within bounds: relayed address, peer, datagram. True when more may wait.
+    /// Receives a bounded number of datagrams; calls `sink` with relayed address, peer and datagram. True when more may
+    /// wait.
     pub fn receive(&mut self, mut sink: impl FnMut(SocketAddr, SocketAddr, &[u8])) -> bool {
         if self.sockets.is_empty() {
             return false;
@@ -122,7 +124,7 @@ impl RelaySockets {
         let mut events = [MaybeUninit::uninit(); REACHED_PER_TURN];
         let at_once = Timespec::default();
         let Ok((ready, _)) = epoll::wait(&self.epoll, &mut events, Some(&at_once)) else {
-            return false; // interrupted: the next turn asks again
+            return false; // interrupted: the next turn tries again
         };
         let mut more = ready.len() == REACHED_PER_TURN;
         for event in ready.iter() {
@@ -133,7 +135,7 @@ impl RelaySockets {
             else {
                 continue;
             };
-            // An error is what became of an earlier datagram (ECONNREFUSED): it says nothing about others.
+            // The error belongs to an earlier datagram (ECONNREFUSED), not to others.
             let Ok(taken) = self.incoming.receive(socket.as_fd()) else {
                 more = true;
                 continue;
@@ -143,7 +145,7 @@ impl RelaySockets {
                     continue;
                 };
                 if joined.bytes.is_empty() {
-                    sink(*relayed, joined.source, &[]); // a datagram may be empty, and is one
+                    sink(*relayed, joined.source, &[]); // an empty datagram counts as one
                 }
                 for datagram in joined.bytes.chunks(joined.segment_bytes.max(1)) {
                     sink(*relayed, joined.source, datagram);
@@ -164,7 +166,7 @@ impl RelaySockets {
         };
         let socket = UdpSocket::bind((any, relayed.port()))?;
         socket.set_nonblocking(true)?;
-        // Kernels before 5.0 hand over one datagram at a time.
+        // Kernels before 5.0 do not join datagrams.
         if let Err(error) = sys::enable_receive_offload(socket.as_fd()) {
             tracing::debug!(%error, "datagrams of peers do not come joined");
         }
@@ -182,7 +184,7 @@ impl RelaySockets {
         Ok(index)
     }
 
-    /// Sends the run of socket `index`, if it has one.
+    /// Sends the gathered run of socket `index`, if any.
     fn send_run(&mut self, index: usize) {
         let reached = &mut self.sockets[index];
         let Some(mut run) = reached.run.take() else {
@@ -197,7 +199,7 @@ impl RelaySockets {
 }
 
 impl Gathered {
-    /// True when a datagram of `bytes` bytes to `peer` can be its next.
+    /// True when a datagram of `bytes` bytes to `peer` can be appended to the run.
     fn takes(&self, peer: SocketAddr, bytes: usize) -> bool {
         self.peer == peer
             && (1..=self.segment_bytes).contains(&bytes)
@@ -210,12 +212,12 @@ impl Gathered {
         self.bytes.len().div_ceil(self.segment_bytes.max(1)).max(1)
     }
 
-    /// Sends it; how many of its datagrams the kernel did not take.
+    /// Sends the run. Returns the number of its datagrams that the kernel refused.
     fn leave(&self, reached: &mut Reached, batch: &mut SendBatch) -> usize {
         if reached.without_runs && self.datagrams() > 1 {
             return self.send_apart(reached, batch);
         }
-        // The first error may be left over from an earlier datagram (ECONNREFUSED); the second is our own.
+        // The first error may belong to an earlier datagram (ECONNREFUSED), the second is our own.
         let sent = self.send(reached, batch);
         let Err(error) = sent.or_else(|_| self.send(reached, batch)) else {
             return 0;
@@ -242,7 +244,7 @@ impl Gathered {
             .map(drop)
     }
 
-    /// Sends each datagram by itself; how many the kernel did not take.
+    /// Sends each datagram as a message of its own. Returns how many the kernel refused.
     fn send_apart(&self, reached: &Reached, batch: &mut SendBatch) -> usize {
         let mut refused = 0;
         for start in (0..self.bytes.len().max(1)).step_by(self.segment_bytes.max(1)) {

@@ -1,4 +1,4 @@
-//! Waits until one of a shard's descriptors is ready, or until a deadline.
+//! Waits until a descriptor of the shard is readable, or until a deadline.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Descriptors that are waited for together.
+/// Descriptors to wait for.
 ///
-/// The kernel is asked about all of them anew each time, so that a shard that never waits pays nothing for
-/// being told.
+/// The kernel gets the whole list in each call (poll), so that a shard that never sleeps pays nothing for
+/// notifications.
 pub struct Wait {
     descriptors: Vec<OwnedFd>,
     bell: OwnedFd,
 }
 
 impl Wait {
-    /// Works on duplicates of `descriptors` and `bell`.
+    /// Waits for duplicates of `descriptors` and of `bell`, the eventfd of the mailbox.
     pub fn new<'a>(
         descriptors: impl IntoIterator<Item = BorrowedFd<'a>>,
         bell: BorrowedFd<'a>,
@@ -28,14 +28,14 @@ impl Wait {
         })
     }
 
-    /// Blocks the thread until one of them has something to read or an error to tell, at most for `time`. True when
-    /// the bell rings.
+    /// Blocks the thread until a descriptor is readable or has an error, at most for `time`. True when the eventfd is
+    /// readable.
     pub fn readable(&self, time: Duration) -> bool {
         let mut asked: Vec<_> = self.descriptors.iter().map(wish).collect();
         asked.push(wish(&self.bell));
-        // Years are as good as for ever.
+        // A timeout too long for the kernel is treated as no timeout.
         let time = Timespec::try_from(time).ok();
-        // A signal ends it early, and too much of it costs a turn of the loop.
+        // A signal ends the wait early; a spurious wake-up costs one turn of the loop.
         let heard = poll(&mut asked, time.as_ref());
         let bell = asked.last().expect("it was pushed");
         heard.is_ok() && !bell.revents().is_empty()

@@ -1,8 +1,8 @@
 //! Starts the threads of a data plane from its configuration.
 
 mod bind; // UDP sockets of all shards
-mod relay; // TURN
-mod streams; // TCP and TLS
+mod relay; // TURN servers
+mod streams; // TCP and TLS listeners
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,12 +31,12 @@ use crate::shard::state::{Ice, Setup, Shard};
 use relay::RelayStart;
 use streams::StreamStart;
 
-/// Memory an executor registers with the kernel; shards keep their packets elsewhere.
+/// Memory that an executor registers with the kernel; packets of shards are not stored there.
 const EXECUTOR_IO_BYTES: usize = 64 << 10;
 /// Entries of an executor's ring: a few waits and timers.
 const EXECUTOR_RING: usize = 64;
 
-/// Ports that are tried before none of them is free for UDP and TCP.
+/// Number of ports to try when a port must be free for UDP and TCP.
 const PORT_TRIES: u32 = 16;
 
 /// Runs the data plane until a stop signal.
@@ -50,8 +50,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let _context = runtime.enter(); // signals are caught in it
-    // Without TLS nothing else catches the signal that asks for another look at certificates, and it would end us.
+    let _context = runtime.enter(); // signals are caught in the runtime
+    // Without TLS no other code catches SIGHUP, which requests a reload of certificates and would end the process.
     let _hangup = signal(SignalKind::hangup()).context("cannot catch SIGHUP")?;
     let mut streams = StreamStart::new(config.cores.len());
     if config.ice_tcp {
@@ -112,7 +112,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Engine and egress, as far as the kernel supports them.
+/// I/O engine and egress, as far as the kernel supports them.
 fn engine_start(config: &Config) -> anyhow::Result<EngineStart> {
     let (kind, refused) = config.io.probe().context("io_uring is not available")?;
     if let Some(refused) = refused {
@@ -125,7 +125,7 @@ fn engine_start(config: &Config) -> anyhow::Result<EngineStart> {
     Ok(EngineStart { kind, egress })
 }
 
-/// The relay, if there shall be one, and how it is reached.
+/// The TURN servers, if enabled, with their URLs and listeners.
 fn start_relay<'a>(
     config: &'a Config,
     candidates: &'a Candidates,
@@ -142,7 +142,7 @@ fn start_relay<'a>(
     Ok(Some(relay))
 }
 
-/// Binds TURN's port for UDP and TCP. Where any port would do, one that is free for both is looked for.
+/// Binds the TURN port for UDP and TCP. If any port is allowed, searches for one that is free for both.
 fn bind_relay<'a>(
     config: &Config,
     turn: &'a config::Turn,
@@ -191,7 +191,8 @@ fn is_usable(ip: &IpAddr) -> bool {
     }
 }
 
-/// Starts each shard on its core. Where the kernel refuses, a limit of locked memory that is too low is named with it.
+/// Starts each shard on its core. If the kernel refuses, the error also says whether the limit of locked memory is too
+/// low.
 fn spawn_all(
     config: &Config,
     shards: Vec<(Shard, ShardSockets)>,
@@ -223,8 +224,7 @@ fn spawn(
         .spawn(move || async move {
             let _guard = EndWithShard;
             if let Err(error) = run::run(shard, sockets, engine).await {
-                // A failed shard makes a part of all clients unreachable: end the process, so that it is started
-                // again.
+                // A failed shard makes some clients unreachable. The process ends, so that it is started again.
                 tracing::error!(shard = id.0, %error, "shard failed");
                 std::process::exit(1);
             }
@@ -232,8 +232,8 @@ fn spawn(
         .map_err(|error| anyhow::anyhow!("cannot start shard {id} on core {core}: {error}"))
 }
 
-/// Ends the process when its shard panics. A missing shard makes a part of all clients unreachable; an ended process
-/// is started again.
+/// Ends the process when its shard panics: a missing shard makes some clients unreachable, and an ended process is
+/// started again.
 struct EndWithShard;
 
 impl Drop for EndWithShard {

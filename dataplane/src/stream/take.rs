@@ -1,4 +1,4 @@
-//! Reads connections: splits bytes into messages, and detects the protocol of a connection.
+//! Reads connections: detects their protocol, and splits bytes into messages.
 
 use std::time::Instant;
 
@@ -10,14 +10,14 @@ use super::upstream::{BAD_GATEWAY, NOT_SERVED, Upstream};
 use super::{Arrivals, EndReason, Streams, Token, mark};
 use crate::limits::{PROXY_BYTES, READS_PER_STREAM};
 
-/// Names of the ALPN protocols (RFC 7443, RFC 7301).
+/// ALPN protocols (RFC 7443, RFC 7301).
 const STUN_TURN: &[u8] = b"stun.turn";
 const HTTP_1_1: &[u8] = b"http/1.1";
-/// ALPN protocols inside TLS; for a client that offers both, the first is chosen.
+/// ALPN protocols offered over TLS, in order of preference.
 pub const PROTOCOLS: [&[u8]; 2] = [STUN_TURN, HTTP_1_1];
 
 impl Streams {
-    /// The kernel says that connection `index` can be read or written. True when more may be there.
+    /// Handles readiness of connection `index`. True when more may be ready.
     pub(super) fn client_ready(
         &mut self,
         index: usize,
@@ -31,14 +31,14 @@ impl Streams {
         if flags.contains(EventFlags::OUT) {
             mark(&mut self.dirty, connection, index);
         }
-        // Errors and hang-ups are found by reading.
+        // Errors and hang-ups are detected by reading.
         let is_readable = flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR);
         if !is_readable {
             return false;
         }
         if !connection.wishes().contains(EventFlags::IN) {
-            // More data will be reported again after a read. The kernel reports a closed connection in every call,
-            // whatever was asked for.
+            // More data will be reported after a read. The kernel always reports a closed connection, whatever events
+            // are watched.
             if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
                 self.end(index, EndReason::Left, arrivals);
             }
@@ -68,7 +68,7 @@ impl Streams {
         true
     }
 
-    /// Connection `index` may have more than the kernel will tell of.
+    /// Connection `index` may have data that the kernel does not report.
     fn read_again(&mut self, index: usize) {
         if let Some(connection) = self.connections.get_mut(index)
             && !connection.is_again
@@ -78,7 +78,7 @@ impl Streams {
         }
     }
 
-    /// True when something came, so that there may be more.
+    /// Reads once. True when bytes arrived, so that there may be more.
     fn read_once(
         &mut self,
         index: usize,
@@ -115,7 +115,7 @@ impl Streams {
             }
             Ok(Took::Nothing) => Ok(false),
             Ok(Took::End) => match &mut self.connections[index].phase {
-                // The answer is still to come.
+                // The response is not complete yet.
                 Phase::Http(upstream) => {
                     upstream.client_ended();
                     self.connections[index].has_ended = true;
@@ -154,7 +154,7 @@ impl Streams {
         arrivals: &mut Arrivals,
     ) -> Result<(), EndReason> {
         if self.connections[index].is_closing {
-            return Ok(()); // it gets its answer; other bytes are ignored
+            return Ok(()); // the response is being sent; other bytes are ignored
         }
         if matches!(self.connections[index].phase, Phase::Undecided) {
             let phase = match self.buffer[0] {
@@ -173,7 +173,7 @@ impl Streams {
                 while let Some(message) =
                     splitter.next(&mut input).map_err(|_| EndReason::Garbage)?
                 {
-                    connection.partial_since = None; // another one begins
+                    connection.partial_since = None; // another message starts
                     arrivals.turn(client, message);
                 }
             }
@@ -196,7 +196,7 @@ impl Streams {
         Ok(())
     }
 
-    /// The connection speaks HTTP: its upstream, or what there is to say instead.
+    /// Handles HTTP: connects to the upstream, or prepares an error response.
     fn http(&mut self, index: usize) -> Phase {
         let upstream = self.tls.http.map(|to| {
             let mut upstream = Upstream::connect(to)?;
@@ -226,7 +226,7 @@ impl Streams {
         mark(&mut self.dirty, connection, index);
     }
 
-    /// The kernel says that the upstream of connection `index` can be read or written.
+    /// Handles readiness of the upstream of connection `index`.
     pub(super) fn upstream_ready(&mut self, index: usize, flags: EventFlags, now: Instant) -> bool {
         if flags.contains(EventFlags::OUT) {
             self.write_upstream(index);
@@ -245,7 +245,7 @@ impl Streams {
         more
     }
 
-    /// True when something came.
+    /// True when bytes arrived.
     fn read_upstream(&mut self, index: usize, now: Instant) -> bool {
         let Some((connection, upstream)) = proxied(&mut self.connections, index) else {
             return false;
@@ -265,7 +265,7 @@ impl Streams {
             }
             Ok(Took::Nothing) => false,
             Ok(Took::End) if upstream.is_deaf => {
-                // The write may have consumed the reset, so the read does not report it.
+                // The write may have consumed the error, so the read does not report it.
                 self.upstream_failed(index, &std::io::ErrorKind::ConnectionReset.into());
                 false
             }
@@ -296,13 +296,13 @@ impl Streams {
         upstream.is_over = true;
         tracing::debug!(%error, "http is passed on no further");
         let said: &[u8] = match upstream.has_answered {
-            true => &[], // an answer is under way, so no error can be sent
+            true => &[], // the response has begun, so no error can be sent
             false => BAD_GATEWAY,
         };
         self.say_and_close(index, said);
     }
 
-    /// Updates the watched events of both halves.
+    /// Updates the events that epoll watches for both sides.
     pub(super) fn after(&mut self, index: usize) {
         self.watch(index);
         let Some(connection) = self.connections.get_mut(index) else {
@@ -311,7 +311,7 @@ impl Streams {
         if let Phase::Http(upstream) = &mut connection.phase {
             let wishes = upstream.wishes(connection.layer.waiting_bytes());
             let (token, socket) = (Token::Upstream(index).data(), &upstream.socket);
-            // epoll always reports a hang-up, so a half with no events is removed.
+            // epoll always reports a hang-up, so a socket without watched events is removed.
             let _ = match (upstream.watched.is_empty(), wishes.is_empty()) {
                 (true, true) => Ok(()),
                 (true, false) => epoll::add(&self.epoll, socket, token, wishes),
@@ -325,7 +325,7 @@ impl Streams {
     }
 }
 
-/// Both halves of a connection that passes HTTP on.
+/// Both sides of a connection that passes HTTP on.
 fn proxied(
     connections: &mut slab::Slab<Connection>,
     index: usize,

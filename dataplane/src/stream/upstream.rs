@@ -1,4 +1,4 @@
-//! The upstream half of an HTTP connection: our connection to the control plane. Bytes are copied in both directions.
+//! The upstream side of an HTTP connection: our connection to the control plane. Bytes are copied in both directions.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -13,32 +13,32 @@ use crate::limits::PROXY_BYTES;
 pub(super) struct Upstream {
     pub(super) socket: TcpStream,
     is_connected: bool,
-    /// Bytes of the client that the upstream has not taken.
+    /// Bytes of the client that the upstream has not accepted.
     waiting: Vec<u8>,
-    /// The client sends no more.
+    /// True when the client will send no more bytes.
     client_ended: bool,
-    /// True: it accepts no more bytes, but its answer may be readable.
+    /// True when the upstream accepts no more bytes; its response may still be readable.
     pub(super) is_deaf: bool,
-    /// True: it sends no more.
+    /// True when the upstream will send no more bytes.
     pub(super) is_over: bool,
-    /// True when the upstream has sent a byte.
+    /// True when the upstream has sent at least one byte.
     pub(super) has_answered: bool,
-    /// Events that epoll watches; empty when it is not registered.
+    /// Events that epoll watches; empty while the socket is not registered.
     pub(super) watched: EventFlags,
 }
 
-/// Capacity that is kept when nothing waits.
+/// Capacity in bytes that an empty queue keeps.
 const KEPT_BYTES: usize = 4_096;
 
-/// Answer to the client when the upstream does not answer.
+/// Response to the client when the upstream does not respond.
 pub(super) const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\n\
     Content-Type: text/plain\r\nContent-Length: 42\r\n\r\nsignaling is not reachable from this node\n";
-/// Answer to the client where HTTP is not served.
+/// Response to the client when HTTP is not served.
 pub(super) const NOT_SERVED: &[u8] = b"HTTP/1.1 421 Misdirected Request\r\nConnection: close\r\n\
     Content-Type: text/plain\r\nContent-Length: 30\r\n\r\nonly turn is served over here\n";
 
 impl Upstream {
-    /// Begins to connect to the control plane's HTTP address.
+    /// Starts a connection to the upstream at `to`.
     pub(super) fn connect(to: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
@@ -60,7 +60,7 @@ impl Upstream {
         })
     }
 
-    /// Adds bytes for the upstream, if it still reads.
+    /// Queues bytes for the upstream, unless it accepts no more.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         if !self.is_deaf {
             self.waiting.extend_from_slice(bytes);
@@ -75,12 +75,12 @@ impl Upstream {
         self.waiting.len()
     }
 
-    /// True until the connection to the upstream succeeds or fails.
+    /// True until the connection succeeds or fails.
     pub(super) fn is_awaited(&self) -> bool {
         !self.is_connected && !self.is_over
     }
 
-    /// Events that epoll should watch while `due_bytes` wait for its client.
+    /// Events that epoll should watch while `due_bytes` wait for the client.
     pub(super) fn wishes(&self, due_bytes: usize) -> EventFlags {
         let mut flags = EventFlags::empty();
         if self.is_over {
@@ -95,7 +95,8 @@ impl Upstream {
         flags
     }
 
-    /// The upstream is writable, perhaps for the first time. A failed write is no error: its answer may be readable.
+    /// Writes queued bytes; the first call also completes the connection. A failed write is not an error, because the
+    /// response may be readable.
     pub(super) fn write(&mut self) -> io::Result<()> {
         if !self.is_connected {
             if let Some(error) = self.socket.take_error()? {
@@ -124,7 +125,7 @@ impl Upstream {
             self.waiting.shrink_to(KEPT_BYTES);
         }
         if self.waiting.is_empty() && self.client_ended {
-            self.client_ended = false; // reported once
+            self.client_ended = false; // end of stream is sent once
             let _ = self.socket.shutdown(Shutdown::Write);
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! Next hops of destinations, for the simple part of the host's routing. A destination with complex routing has no
-//! [`Hop`] and is left to the kernel.
+//! [`Hop`], and the kernel's stack sends to it.
 
-mod facts; // links, routes and neighbours of the kernel
-mod neighbour; // hosts that the kernel can reach on a link
+mod facts; // links, rules, routes and neighbours of the kernel
+mod neighbour; // entries of the kernel's neighbour table
 mod netlink; // rtnetlink requests
 mod watch; // thread that keeps routes current
 mod own; // thread that keeps the host's addresses current
@@ -17,32 +17,32 @@ pub use neighbour::{Neighbour, Reachability};
 pub use own::{OwnPrefix, OwnWatch, OwnWatched};
 pub use watch::{RouteWatch, Watched};
 
-/// A neighbour, and the interface it is reached through.
+/// A neighbour: the next hop of frames, and its interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hop {
     /// Index of the interface.
     pub interface: u32,
-    /// Ethernet header of frames to it.
+    /// Ethernet header of frames to the neighbour.
     pub ethernet: [u8; 14],
-    /// Bytes of an IP packet, at most.
+    /// Maximum size of an IP packet, in bytes.
     pub mtu: u32,
 }
 
-/// Routes of one moment.
+/// Routes and neighbours at one time.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Routes {
     /// The host's own addresses.
     own: HashSet<IpAddr>,
     v4: Table<u32>,
     v6: Table<u128>,
-    /// Neighbours that the kernel has confirmed lately, by interface and address.
+    /// Neighbours that the kernel has confirmed recently, by interface and address.
     neighbours: HashMap<(u32, IpAddr), Hop>,
 }
 
 /// Prefixes of one address family.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Table<T> {
-    /// Prefixes that the host keeps for itself, before any route.
+    /// Prefixes of the local table, which has priority over routes.
     local: Vec<Prefix<T>>,
     /// Routes, the longest prefix first.
     routes: Vec<Prefix<T>>,
@@ -59,11 +59,11 @@ struct Prefix<T> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Towards {
-    /// The kernel's stack sends the datagram.
+    /// The kernel's stack must send.
     Kernel,
-    /// A router at this next hop.
+    /// Through this router.
     Router(Hop),
-    /// Each destination is a neighbour on this interface.
+    /// Directly: each destination is a neighbour on this interface.
     Link(u32),
 }
 
@@ -71,7 +71,7 @@ const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 
 impl Routes {
-    /// Routes that frames may take, according to `facts`.
+    /// Next hops according to `facts`, for destinations that frames can reach.
     pub fn new(facts: &Facts) -> Self {
         let mut routes = Self::default();
         let links: HashMap<u32, &Link> = facts.links.iter().map(|l| (l.index, l)).collect();
@@ -116,18 +116,18 @@ impl Routes {
                 }),
                 None => Towards::Kernel,
             },
-            // Neighbours have one size for all.
+            // Neighbours have one MTU per interface.
             None if link(interface).is_some_and(|link| mtu >= link.mtu) => Towards::Link(interface),
             None => Towards::Kernel,
         }
     }
 
-    /// True for a source address of the host; frames with other source addresses are not sent.
+    /// True if `source` is an address of the host. Frames with other source addresses are not sent.
     pub fn is_own(&self, source: IpAddr) -> bool {
         self.own.contains(&source)
     }
 
-    /// Next hop of `to`; `None` leaves it to the kernel.
+    /// Next hop of `to`; `None`: the kernel's stack must send.
     pub fn hop(&self, to: IpAddr) -> Option<&Hop> {
         let towards = match to {
             IpAddr::V4(ip) => self.v4.find(u32::from(ip)),
@@ -140,7 +140,7 @@ impl Routes {
         }
     }
 
-    /// Without a way it is local.
+    /// Adds a prefix. Without `towards` it is a local prefix.
     fn add(&mut self, to: IpAddr, length: u8, towards: Option<Towards>) {
         let bits = u32::from(length);
         match to {
@@ -174,7 +174,7 @@ impl<T: Copy + PartialEq + BitAnd<Output = T>> Table<T> {
         self.routes.sort_by_key(|prefix| Reverse(prefix.length));
     }
 
-    /// Next hop of the longest prefix, unless the host keeps `ip` for itself.
+    /// Next hop of the longest prefix that contains `ip`; `None` if `ip` is local or unknown.
     fn find(&self, ip: T) -> Option<&Towards> {
         let has = |prefix: &&Prefix<T>| ip & prefix.mask == prefix.bits;
         if self.local.iter().any(|prefix| has(&prefix)) {

@@ -10,13 +10,13 @@ use crate::limits::{
 };
 
 impl Rig {
-    /// True if the shard would be woken at once.
+    /// True if the shard would wake up immediately.
     fn is_ready(&self) -> bool {
         let mut set = [PollFd::new(&self.streams, PollFlags::IN)];
         rustix::event::poll(&mut set, Some(&Timespec::default())).unwrap() > 0
     }
 
-    /// A client that TURN knows, and its stream.
+    /// A client with an allocation, and its stream.
     fn known(&mut self) -> (TcpStream, StreamId) {
         let mut socket = self.connect();
         socket.write_all(&BINDING).unwrap();
@@ -26,7 +26,7 @@ impl Rig {
     }
 }
 
-/// Writes without end, until the other end is gone.
+/// Writes until the other side closes the connection.
 fn flood(mut socket: TcpStream, mut bytes: impl FnMut() -> Vec<u8> + Send + 'static) {
     std::thread::spawn(move || while socket.write_all(&bytes()).is_ok() {});
 }
@@ -44,7 +44,7 @@ fn who_never_pauses_between_messages_does_not_drip() {
     socket.write_all(&BINDING[..7]).unwrap();
     for _ in 0..20 {
         rig.now += MESSAGE_TIME / 3;
-        // The end of one and the beginning of the next.
+        // The end of one message and the start of the next.
         socket.write_all(&BINDING[7..]).unwrap();
         socket.write_all(&BINDING[..7]).unwrap();
         let came = rig.poll();
@@ -112,7 +112,7 @@ fn many_busy_streams_share_what_is_read_in_a_turn() {
         let before = rig.streams.counts().bytes_in;
         rig.streams.poll(rig.now, &mut arrivals);
         let bytes = rig.streams.counts().bytes_in - before;
-        // A connection that was begun is read up to its bound.
+        // A connection is read up to its own limit.
         let limit = STREAM_BYTES_PER_TURN + READS_PER_STREAM * STREAM_READ_BYTES;
         assert!(bytes <= limit as u64, "{bytes}");
         for event in arrivals.iter() {
@@ -176,7 +176,7 @@ fn who_was_answered_early_may_finish_asking() {
     rig.poll();
     for _ in 0..3 {
         tls.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-        rig.poll(); // a reset would take back the answer
+        rig.poll(); // a reset would discard the response
     }
     let mut said = Vec::new();
     tls.read_to_end(&mut said).unwrap();
@@ -201,7 +201,7 @@ fn an_upstream_that_says_nothing_at_all_is_none() {
         .collect();
     let mut rig = Rig::tls(Some(to));
     let mut tls = rig.connect_tls(None);
-    // A client that takes its time takes none of the upstream's.
+    // The time that the client takes does not reduce the time of the upstream.
     rig.now += HANDSHAKE_TIME * 9 / 10;
     let shaken = rig.streams.counts().bytes_out;
     tls.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
@@ -215,7 +215,7 @@ fn an_upstream_that_says_nothing_at_all_is_none() {
     assert!(said.starts_with(b"HTTP/1.1 502 "), "{said:?}");
 }
 
-/// In a process of its own, because the limit is the process's.
+/// Runs in a child process, because the limit applies to the process.
 #[test]
 fn without_descriptors_those_who_wait_are_looked_at_later() {
     const CHILD: &str = "SPILLWAY_TEST_FEW_DESCRIPTORS";

@@ -1,4 +1,4 @@
-//! HTTP passed to an upstream that answers, that does not answer, or that does not listen.
+//! HTTP passed to an upstream that responds, does not respond, or does not listen.
 
 use super::*;
 use crate::limits::PROXY_BYTES;
@@ -10,7 +10,7 @@ fn http_is_passed_on_both_ways_at_the_pace_of_the_slower_end() {
     let mut rig = Rig::tls(Some(upstream.local_addr().unwrap()));
     let serving = std::thread::spawn(move || {
         let (mut socket, _) = upstream.accept().unwrap();
-        std::thread::sleep(Duration::from_millis(50)); // the client is ahead
+        std::thread::sleep(Duration::from_millis(50)); // the client writes first
         let mut asked = Vec::new();
         socket.read_to_end(&mut asked).unwrap();
         socket.write_all(&vec![b'y'; BODY]).unwrap();
@@ -21,7 +21,7 @@ fn http_is_passed_on_both_ways_at_the_pace_of_the_slower_end() {
         tls.write_all(&vec![b'X'; BODY]).unwrap();
         tls.conn.send_close_notify();
         tls.conn.complete_io(&mut tls.sock).unwrap();
-        std::thread::sleep(Duration::from_millis(50)); // the upstream is ahead
+        std::thread::sleep(Duration::from_millis(50)); // the upstream writes first
         let mut said = Vec::new();
         tls.read_to_end(&mut said).unwrap();
         said
@@ -59,7 +59,7 @@ fn an_answer_that_comes_before_the_question_has_ended_is_passed_on_whole() {
         let mut rig = Rig::tls(Some(upstream.local_addr().unwrap()));
         let mut tls = rig.connect_tls(None);
         let asking = std::thread::spawn(move || {
-            // More than all buffers on the way hold.
+            // More than all buffers on the path hold.
             tls.write_all(&vec![b'P'; 24 << 20]).unwrap();
             let mut said = String::new();
             tls.read_to_string(&mut said).unwrap();
@@ -80,7 +80,7 @@ fn an_answer_that_comes_before_the_question_has_ended_is_passed_on_whole() {
         rig.poll();
         assert!(is_stuck(&rig), "there is more to be written");
         socket.write_all(late.as_bytes()).unwrap();
-        drop(socket); // with most of the question unread, so it is a reset
+        drop(socket); // most of the request is unread, so this is a reset
         while !asking.is_finished() {
             assert_eq!(rig.poll(), []);
         }

@@ -1,4 +1,4 @@
-//! Real connections on loopback; the tests pass the time as a value.
+//! Tests with real connections on loopback; time is passed in as a value.
 
 mod http; // HTTP passed to the control plane
 mod hostile; // hostile clients
@@ -27,7 +27,7 @@ struct Rig {
     client_tls: Option<Arc<ClientConfig>>,
 }
 
-/// An event of a stream with its own bytes.
+/// An event of a stream, with owned bytes.
 #[derive(Debug, Clone, PartialEq)]
 enum Came {
     Turn(Client, Vec<u8>),
@@ -76,7 +76,7 @@ impl Rig {
         stream
     }
 
-    /// A TLS client, its handshake done by a thread of its own while the rig polls.
+    /// A TLS client; a thread does its handshake while the rig polls.
     fn connect_tls(&mut self, protocol: Option<&str>) -> StreamOwned<ClientConnection, TcpStream> {
         let mut config = ClientConfig::clone(self.client_tls.as_ref().unwrap());
         config.alpn_protocols = protocol.iter().map(|name| name.as_bytes().into()).collect();
@@ -95,7 +95,7 @@ impl Rig {
         shaking.join().unwrap()
     }
 
-    /// What comes until nothing has for a moment.
+    /// All events until nothing arrives for a moment.
     fn poll(&mut self) -> Vec<Came> {
         let mut came = Vec::new();
         let mut arrivals = Arrivals::default();
@@ -261,7 +261,7 @@ fn inside_tls_the_protocol_says_what_it_is_or_the_first_byte_does() {
 fn each_message_is_a_record_of_its_own() {
     const MESSAGES: usize = 1_500;
     const LENGTH: usize = 40;
-    // Type, version and length before it; the type again and the tag of the cipher after it (RFC 8446, 5.2).
+    // Type, version and length before the content; type and cipher tag after it (RFC 8446 section 5.2).
     const RECORD: usize = 5 + LENGTH + 1 + 16;
     let mut rig = Rig::tls(None);
     let mut tls = rig.connect_tls(Some("stun.turn"));
@@ -274,7 +274,7 @@ fn each_message_is_a_record_of_its_own() {
     assert_eq!(rig.poll(), []);
     let mut sealed = Vec::new();
     tls.sock.set_nonblocking(true).unwrap();
-    let _ = tls.sock.read_to_end(&mut sealed); // would block, in the end
+    let _ = tls.sock.read_to_end(&mut sealed); // ends with WouldBlock
     let mut lengths = Vec::new();
     let mut rest = &sealed[..];
     while let [23, 3, 3, high, low, after @ ..] = rest {
@@ -283,7 +283,7 @@ fn each_message_is_a_record_of_its_own() {
         rest = &after[length..];
     }
     assert!(rest.is_empty());
-    // What comes first may be a ticket of the session.
+    // The first records may be session tickets.
     let messages = lengths.iter().filter(|length| **length == RECORD).count();
     assert_eq!(messages, MESSAGES, "{:?}", &lengths[..8]);
 }
@@ -293,7 +293,7 @@ fn what_is_no_message_ends_the_stream_and_no_other() {
     let mut rig = Rig::new(ListenerKind::Turn);
     let mut good = rig.connect();
     let mut long = BINDING;
-    long[2..4].copy_from_slice(&4_000_u16.to_be_bytes()); // of a client without credentials
+    long[2..4].copy_from_slice(&4_000_u16.to_be_bytes()); // for a client without credentials
     for bytes in [&b"\x80\0\0\0"[..], &[0, 1, 0, 3], &long] {
         let mut bad = rig.connect();
         bad.write_all(bytes).unwrap();
@@ -418,7 +418,7 @@ fn random_bytes_break_nothing() {
             let mut socket = rig.connect();
             let mut bytes = vec![0; rng.usize(1..3_000)];
             rng.fill(&mut bytes);
-            // It may have been sent away by then.
+            // The connection may be closed by then.
             let _ = socket.write_all(&bytes);
             for came in rig.poll() {
                 if let Came::Turn(client, message) = came {

@@ -28,7 +28,7 @@ fn message(bytes: &[u8], to: &UdpSocket) -> Message<'static> {
     }
 }
 
-/// Everything that comes until `count` messages did.
+/// Receives until `count` messages have arrived.
 fn receive(ring: &mut Uring, count: usize) -> Vec<(usize, Vec<u8>, usize, SocketAddr)> {
     let mut got = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! Compiles the gRPC schema; needs no `protoc` on the machine.
+//! Compiles the gRPC schema. Does not need `protoc` on the host.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");

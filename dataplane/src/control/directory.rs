@@ -64,7 +64,7 @@ pub(super) enum Place {
         /// Time when the client became able to send its first check; `None` before.
         negotiated: Option<Instant>,
     },
-    /// This shard.
+    /// The shard that adopted the session.
     Shard(ShardId),
 }
 

@@ -182,7 +182,7 @@ impl Control {
         asked > 0 || self.directory.expects() || self.outbox.has_backlog()
     }
 
-    /// Handles expired deadlines.
+    /// Ends sessions and requests whose deadline has passed.
     pub fn tick(&mut self, now: Instant) {
         self.outbox.flush();
         for session in self.directory.overdue_in_lobby(now, LOBBY_WAIT) {

@@ -50,7 +50,7 @@ impl Shard {
         }
     }
 
-    /// Ends session `index`.
+    /// Ends session `index`: removes it, and reports its end.
     pub(super) fn close(&mut self, index: SessionIndex) {
         let Some(peer) = self.peers.get_mut(index) else {
             return;

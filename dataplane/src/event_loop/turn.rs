@@ -139,7 +139,7 @@ impl Shard {
         })
     }
 
-    /// Ends expired allocations.
+    /// Ends allocations that have expired.
     pub(super) fn turn_timeout(&mut self, now: Instant) {
         if let Some(turn) = &mut self.egress.turn
             && turn.server.poll_timeout().is_some_and(|at| at <= now)

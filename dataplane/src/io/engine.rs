@@ -22,7 +22,7 @@ pub enum EngineKind {
     Uring,
 }
 
-/// Setting `io`.
+/// Value of the setting `io`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineChoice {
     /// This engine, or an error.

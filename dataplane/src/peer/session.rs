@@ -90,7 +90,7 @@ impl Peer {
         due.fold(self.deadline, Instant::min)
     }
 
-    /// Executes a command.
+    /// Executes a command of the control plane.
     pub fn apply(&mut self, command: Command, now: Instant, out: &mut Output) -> CommandResult {
         command.validate()?;
         let negotiates = matches!(&command, Command::Publish { .. } | Command::Answer { .. });

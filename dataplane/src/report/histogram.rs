@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Histogram of times.
+/// Histogram of times from receipt to transmission.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LatencyHistogram {
     pub(super) counts: [u64; BOUNDS_US.len() + 1],

@@ -25,7 +25,7 @@ pub struct ShardReport {
     pub link_packets: u64,
     /// Failed DTLS handshakes, in the order of [`FailureKind::ALL`].
     pub handshake_failures: [u64; FailureKind::ALL.len()],
-    /// Retransmitted packets.
+    /// Packets retransmitted after a NACK.
     pub resent: u64,
     /// Bytes of padding: packets padded to the size of a run, and bandwidth probes.
     pub padding_bytes: u64,

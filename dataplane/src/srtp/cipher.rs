@@ -11,7 +11,7 @@ use super::profile::Profile;
 pub(super) enum Cipher {
     /// AES-GCM by the library (RFC 7714).
     Aead {
-        /// The expanded key.
+        /// The AES key, expanded once.
         key: LessSafeKey,
         /// Session salt of the nonce (RFC 7714 section 8.1).
         salt: [u8; 12],
@@ -22,7 +22,7 @@ pub(super) enum Cipher {
 
 /// Keys of counter mode with HMAC; boxed, because they are large and few sessions use them.
 pub(super) struct CounterHmac {
-    /// The expanded key.
+    /// The AES key, expanded once.
     key: EncryptingKey,
     /// HMAC key of the authentication tag.
     auth: hmac::Key,

@@ -21,7 +21,7 @@ pub enum AeadChoice {
 pub(super) enum Outgoing {
     /// AES-GCM (RFC 7714), by our own code.
     Ours {
-        /// The expanded key.
+        /// The AES key, expanded once.
         key: Box<gcm::Key>,
         /// Session salt of the nonce (RFC 7714 section 8.1).
         salt: [u8; 12],

@@ -9,7 +9,7 @@ use super::srtcp::{ENCRYPTED, INDEX_BYTES, RTCP_CLEAR_BYTES};
 
 /// Keys of a session in both directions.
 pub struct Keys {
-    /// Encrypts our packets.
+    /// Encrypts packets to the peer.
     pub sealer: Sealer,
     /// Decrypts RTCP of the peer.
     pub rtcp_opener: RtcpOpener,

@@ -18,7 +18,7 @@ pub(super) struct StreamStart {
     has_ice: bool,
 }
 
-/// The TLS listener.
+/// Port and certificate name of the TLS listeners.
 pub(super) struct TlsListener {
     pub(super) port: u16,
     /// The first name in the certificate that is a host name, without wildcard.

@@ -29,11 +29,11 @@ pub enum EndReason {
 pub struct Counts {
     accepted: [u64; ListenerKind::COUNT],
     ended: [u64; EndReason::COUNT],
-    /// Completed TLS handshakes.
+    /// Number of completed TLS handshakes.
     pub handshakes: u64,
     /// Messages that were dropped because the client reads too slowly.
     pub dropped_messages: u64,
-    /// Currently open streams.
+    /// Number of streams that are open now.
     pub open: u64,
     /// Bytes of received messages.
     pub bytes_in: u64,

@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// Protocol of the connections of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenerKind {
-    /// TURN over TCP.
+    /// TURN over TCP, without TLS.
     Turn,
     /// TURN over TLS, and HTTP that is passed to `http-upstream`.
     Tls,

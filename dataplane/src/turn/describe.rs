@@ -27,7 +27,7 @@ pub struct Description {
 }
 
 impl Server {
-    /// All live allocations.
+    /// All allocations that have not ended.
     pub fn describe(&self, now: Instant) -> Vec<Description> {
         let live = self.allocations.iter().map(|(_, allocation)| allocation);
         live.filter(|allocation| allocation.expires > now)

@@ -61,7 +61,7 @@ struct Prefix<T> {
 enum Towards {
     /// The kernel's stack must send.
     Kernel,
-    /// Through this router.
+    /// Through the router at this hop.
     Router(Hop),
     /// Directly: each destination is a neighbour on this interface.
     Link(u32),

@@ -36,7 +36,7 @@ impl Headers {
         }
     }
 
-    /// An empty msghdr.
+    /// A msghdr with all fields zero.
     pub(super) fn empty() -> libc::msghdr {
         // SAFETY: msghdr is plain data for which all zeroes are a valid value.
         unsafe { mem::zeroed() }

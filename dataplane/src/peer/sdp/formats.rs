@@ -28,7 +28,7 @@ pub(in crate::peer) enum Meaning {
     Resend(u8),
     /// Redundancy (RFC 2198) with blocks of this payload type.
     Redundancy(u8),
-    /// Any other format.
+    /// A format that is not supported.
     Unknown,
 }
 

@@ -40,7 +40,7 @@ pub(in crate::peer) struct AnsweredLine {
     pub(in crate::peer) carried: CarriedIds,
 }
 
-/// The outstanding offer.
+/// The outstanding offer, which the client answers.
 pub(in crate::peer) struct Asked<'o> {
     /// The session library's offer.
     pub(in crate::peer) written: &'o str,

@@ -42,7 +42,7 @@ impl Subscriptions {
         self.iter().map(|(index, _)| index).collect()
     }
 
-    /// Number of subscriptions.
+    /// Number of subscriptions of the session.
     pub fn len(&self) -> usize {
         self.0.len()
     }

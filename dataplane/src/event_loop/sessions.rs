@@ -50,7 +50,7 @@ impl Shard {
         }
     }
 
-    /// Ends session `index`: removes it, and reports its end.
+    /// Ends session `index` and the tracks that it publishes.
     pub(super) fn close(&mut self, index: SessionIndex) {
         let Some(peer) = self.peers.get_mut(index) else {
             return;
@@ -81,7 +81,7 @@ impl Shard {
         let peer = self.peers.remove(index)?;
         // The next session with this index must not get packets of this one.
         let forwarding = &mut self.forwarding;
-        forwarding.schedule.take_of(index, &mut forwarding.portions);
+        forwarding.schedule.take_of(index, &mut forwarding.pending);
         self.timers.clear(index.0);
         peer.paths
             .addresses()

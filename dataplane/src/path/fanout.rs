@@ -10,7 +10,7 @@ use crate::drop_reason::DropReason;
 use crate::limits::FEW_SUBSCRIBERS;
 use crate::media::packet::MediaPacket;
 use crate::shard::forwarding::Forwarding;
-use crate::shard::schedule::{LineKind, Portion};
+use crate::shard::schedule::{PendingPackets, QueueKind};
 use crate::shard::state::Shard;
 use crate::shard::track_table::Published;
 use crate::tree::link::LinkMessage;
@@ -72,16 +72,16 @@ pub fn spread(shard: &mut Shard) {
         };
         entry.batch = None;
         let line = if entry.subscribers.len() <= FEW_SUBSCRIBERS {
-            LineKind::Short
+            QueueKind::FewSubscribers
         } else {
-            LineKind::Long
+            QueueKind::ManySubscribers
         };
         for at in &entry.subscribers {
-            let portion = Portion {
+            let packets = PendingPackets {
                 batch: place,
                 sub: at.subscription,
             };
-            schedule.add(at.session, portion, line);
+            schedule.add(at.session, packets, line);
         }
     }
     backlog.close_round(schedule);
@@ -93,7 +93,7 @@ fn gather(shard: &mut Shard) {
         forwarding, tracks, ..
     } = shard;
     let backlog = &mut forwarding.backlog;
-    for place in backlog.untold() {
+    for place in backlog.unscheduled() {
         let packet = backlog.packet(place);
         let track = packet.track;
         let Some(entry) = tracks.get_mut(track) else {

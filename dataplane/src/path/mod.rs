@@ -89,7 +89,10 @@ pub fn forward(shard: &mut Shard, now: Instant, mut flush: impl FnMut(&mut Shard
     while !share.is_done() && seal::seal(shard, now, &mut share) {
         flush(shard);
     }
-    shard.forwarding.backlog.tidy(&shard.forwarding.schedule);
+    shard
+        .forwarding
+        .backlog
+        .free_served(&shard.forwarding.schedule);
     shard.after_switches();
     !shard.forwarding.schedule.is_empty()
 }

@@ -22,7 +22,7 @@ pub fn number(shard: &mut Shard, index: SessionIndex, now: Instant) -> Option<Se
     } = shard;
     let Forwarding {
         backlog,
-        portions,
+        pending,
         numbered,
         switched,
         undecodable,
@@ -32,14 +32,14 @@ pub fn number(shard: &mut Shard, index: SessionIndex, now: Instant) -> Option<Se
     let peer = peers.get_mut(index)?;
     let Some(path) = peer.paths.media() else {
         // A connected session has a path. Subscriptions of this session do not flow yet.
-        let batches = portions.iter().map(|portion| backlog.batch(portion.batch));
+        let batches = pending.iter().map(|packets| backlog.batch(packets.batch));
         let packets = batches.map(|batch| batch.packets.len()).sum();
         report.drops.count_many(DropReason::NotConnected, packets);
         return None;
     };
     let subscriber = peer.subscriber()?;
-    for portion in portions.iter() {
-        let (sub, batch) = (portion.sub, backlog.batch(portion.batch));
+    for packets in pending.iter() {
+        let (sub, batch) = (packets.sub, backlog.batch(packets.batch));
         for &place in &batch.packets {
             let packet = backlog.packet(place);
             match subscriber.plan(sub, packet, egress.queues.sheds(path.remote, packet.layer)) {

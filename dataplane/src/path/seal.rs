@@ -52,7 +52,7 @@ impl Share {
 pub fn seal(shard: &mut Shard, now: Instant, share: &mut Share) -> bool {
     while !share.is_over_limit() {
         let forwarding = &mut shard.forwarding;
-        let Some(index) = forwarding.schedule.take(&mut forwarding.portions) else {
+        let Some(index) = forwarding.schedule.take(&mut forwarding.pending) else {
             return false;
         };
         prefetch_next(shard);
@@ -69,11 +69,11 @@ pub fn seal(shard: &mut Shard, now: Instant, share: &mut Share) -> bool {
 /// Seals the waiting packets of session `index` immediately.
 pub fn seal_now(shard: &mut Shard, index: SessionIndex, now: Instant) {
     let forwarding = &mut shard.forwarding;
-    forwarding.schedule.take_of(index, &mut forwarding.portions);
+    forwarding.schedule.take_of(index, &mut forwarding.pending);
     seal_for(shard, index, now);
 }
 
-/// Numbers and seals the packets in `forwarding.portions` for session `index`.
+/// Numbers and seals the packets in `forwarding.pending` for session `index`.
 fn seal_for(shard: &mut Shard, index: SessionIndex, now: Instant) {
     let is_blocked = shard.egress.queues.is_blocked();
     let max_padding = if shard.load.is_busy && !is_blocked {

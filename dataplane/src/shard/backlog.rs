@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::schedule::{Moment, Schedule};
+use super::schedule::{QueuePosition, Schedule};
 use crate::key::TrackKey;
 use crate::limits::{BACKLOG_PACKETS, BACKLOG_TIME};
 use crate::media::packet::MediaPacket;
@@ -18,7 +18,7 @@ pub struct Backlog {
     /// Number of the first packet in `packets`.
     first_packet: u32,
     /// Packets that are scheduled, counted from the first.
-    told: usize,
+    scheduled: usize,
     batches: VecDeque<Batch>,
     /// Number of the first batch in `batches`.
     first_batch: u32,
@@ -44,7 +44,7 @@ struct Round {
     packets: usize,
     batches: usize,
     /// The schedule is past this position when every session that waited has been served.
-    told: Moment,
+    served_at: QueuePosition,
 }
 
 impl Backlog {
@@ -66,9 +66,9 @@ impl Backlog {
     }
 
     /// Numbers of the packets that are not scheduled yet.
-    pub fn untold(&self) -> impl Iterator<Item = u32> + use<> {
+    pub fn unscheduled(&self) -> impl Iterator<Item = u32> + use<> {
         let first = self.first_packet;
-        let counts = self.told..self.packets.len();
+        let counts = self.scheduled..self.packets.len();
         counts.map(move |count| first.wrapping_add(count as u32))
     }
 
@@ -100,16 +100,16 @@ impl Backlog {
     /// Closes a round: all its packets are scheduled. They are kept until `work` has served every session that waits
     /// now.
     pub fn close_round(&mut self, work: &Schedule) {
-        let packets = self.packets.len() - self.told;
+        let packets = self.packets.len() - self.scheduled;
         if packets == 0 {
             return;
         }
         self.rounds.push_back(Round {
             packets,
             batches: self.batches.len() - self.in_rounds,
-            told: work.moment(),
+            served_at: work.position(),
         });
-        (self.told, self.in_rounds) = (self.packets.len(), self.batches.len());
+        (self.scheduled, self.in_rounds) = (self.packets.len(), self.batches.len());
     }
 
     /// Drops the packets of `track`, which has ended.
@@ -120,13 +120,13 @@ impl Backlog {
     }
 
     /// Frees the rounds that all sessions have been served from.
-    pub fn tidy(&mut self, work: &Schedule) {
+    pub fn free_served(&mut self, work: &Schedule) {
         while let Some(round) = self.rounds.front().copied()
-            && work.is_past(round.told)
+            && work.is_past(round.served_at)
         {
             self.rounds.pop_front();
             self.packets.drain(..round.packets);
-            self.told -= round.packets;
+            self.scheduled -= round.packets;
             self.in_rounds -= round.batches;
             self.first_packet = self.first_packet.wrapping_add(round.packets as u32);
             self.first_batch = self.first_batch.wrapping_add(round.batches as u32);
@@ -145,13 +145,13 @@ mod tests {
     use super::*;
     use crate::key::{SessionIndex, SubscriptionIndex};
     use crate::media::subscription::tests::packet;
-    use crate::shard::schedule::{LineKind, Portion};
+    use crate::shard::schedule::{PendingPackets, QueueKind};
 
     fn push(backlog: &mut Backlog, seq: u64) -> bool {
         backlog.push(packet(0, seq, false), Instant::now())
     }
 
-    fn tell(
+    fn push_and_schedule(
         backlog: &mut Backlog,
         work: &mut Schedule,
         index: SessionIndex,
@@ -159,45 +159,45 @@ mod tests {
     ) -> (u32, u32) {
         assert!(push(backlog, seq));
         let batch = backlog.add_batch(TrackKey(seq));
-        let place = backlog.untold().next().unwrap();
+        let place = backlog.unscheduled().next().unwrap();
         backlog.add_to_batch(batch, place);
         assert_eq!(backlog.new_batches().collect::<Vec<_>>(), [batch]);
         work.add(
             index,
-            Portion {
+            PendingPackets {
                 batch,
                 sub: SubscriptionIndex(0),
             },
-            LineKind::Long,
+            QueueKind::ManySubscribers,
         );
         backlog.close_round(work);
-        assert_eq!(backlog.untold().count(), 0);
+        assert_eq!(backlog.unscheduled().count(), 0);
         (batch, place)
     }
 
     #[test]
     fn a_packet_is_kept_until_all_who_waited_for_it_were_served() {
-        let (mut work, mut portions) = (Schedule::default(), Vec::new());
+        let (mut work, mut pending) = (Schedule::default(), Vec::new());
         let mut backlog = Backlog {
             first_packet: u32::MAX, // places wrap
             first_batch: u32::MAX - 1,
             ..Backlog::default()
         };
         let places: Vec<_> = (0..4)
-            .map(|seq| tell(&mut backlog, &mut work, SessionIndex(seq as usize), seq))
+            .map(|seq| push_and_schedule(&mut backlog, &mut work, SessionIndex(seq as usize), seq))
             .collect();
         assert_eq!(places[1], (u32::MAX, 0));
         for served in 0..4 {
-            backlog.tidy(&work);
+            backlog.free_served(&work);
             assert_eq!(backlog.packets.len(), 4 - served);
             for (seq, (batch, place)) in (0..).zip(&places).skip(served) {
                 assert_eq!(backlog.packet(*place).seq, seq);
                 assert_eq!(backlog.batch(*batch).packets, [*place]);
                 assert_eq!(backlog.batch(*batch).track, TrackKey(seq));
             }
-            work.take(&mut portions).unwrap();
+            work.take(&mut pending).unwrap();
         }
-        backlog.tidy(&work);
+        backlog.free_served(&work);
         assert!(backlog.packets.is_empty() && backlog.batches.is_empty());
         assert_eq!(backlog.spare.len(), 4, "lists are used again");
     }
@@ -208,7 +208,7 @@ mod tests {
         assert!((0..BACKLOG_PACKETS as u64).all(|seq| push(&mut backlog, seq)));
         assert!(!push(&mut backlog, 0), "so many");
         backlog.close_round(&work);
-        backlog.tidy(&work); // no subscriber waited for them
+        backlog.free_served(&work); // no subscriber waited for them
         assert!(push(&mut backlog, 0));
         let late = Instant::now() + BACKLOG_TIME;
         assert!(!backlog.push(packet(0, 1, false), late), "so late");
@@ -218,8 +218,8 @@ mod tests {
     #[test]
     fn of_a_track_that_went_nobody_gets_what_came_before() {
         let (mut work, mut backlog) = (Schedule::default(), Backlog::default());
-        let (gone, _) = tell(&mut backlog, &mut work, SessionIndex(0), 7);
-        let (other, place) = tell(&mut backlog, &mut work, SessionIndex(0), 8);
+        let (gone, _) = push_and_schedule(&mut backlog, &mut work, SessionIndex(0), 7);
+        let (other, place) = push_and_schedule(&mut backlog, &mut work, SessionIndex(0), 8);
         backlog.forget(TrackKey(7));
         assert!(backlog.batch(gone).packets.is_empty());
         assert_eq!(backlog.batch(other).packets, [place]);
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn whatever_the_order_everybody_gets_everything_once() {
         let mut rng = fastrand::Rng::with_seed(5);
-        let (mut work, mut portions) = (Schedule::default(), Vec::new());
+        let (mut work, mut pending) = (Schedule::default(), Vec::new());
         let mut backlog = Backlog {
             first_packet: u32::MAX - 99,
             first_batch: u32::MAX - 33,
@@ -246,33 +246,33 @@ mod tests {
                     assert!(push(&mut backlog, next[track as usize]));
                     next[track as usize] += 1;
                 }
-                for place in backlog.untold().collect::<Vec<_>>() {
+                for place in backlog.unscheduled().collect::<Vec<_>>() {
                     backlog.add_to_batch(batch, place);
                 }
                 let line = if track < 3 {
-                    LineKind::Short
+                    QueueKind::FewSubscribers
                 } else {
-                    LineKind::Long
+                    QueueKind::ManySubscribers
                 };
                 for index in audience(track) {
                     let sub = SubscriptionIndex(track as u32);
-                    work.add(SessionIndex(index), Portion { batch, sub }, line);
+                    work.add(SessionIndex(index), PendingPackets { batch, sub }, line);
                 }
                 backlog.close_round(&work);
             }
             for _ in 0..rng.usize(..8) {
-                let Some(index) = work.take(&mut portions) else {
+                let Some(index) = work.take(&mut pending) else {
                     break;
                 };
-                for portion in &portions {
-                    let track = backlog.batch(portion.batch).track.0;
-                    assert_eq!(track, u64::from(portion.sub.0));
+                for packets in &pending {
+                    let track = backlog.batch(packets.batch).track.0;
+                    assert_eq!(track, u64::from(packets.sub.0));
                     let seqs: &mut Vec<u64> = got.entry((index, track)).or_default();
-                    let places = &backlog.batch(portion.batch).packets;
+                    let places = &backlog.batch(packets.batch).packets;
                     seqs.extend(places.iter().map(|place| backlog.packet(*place).seq));
                 }
             }
-            backlog.tidy(&work);
+            backlog.free_served(&work);
         }
         assert!(work.is_empty() && backlog.packets.is_empty() && backlog.batches.is_empty());
         for track in 0..6 {

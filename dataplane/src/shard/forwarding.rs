@@ -1,7 +1,7 @@
 //! Media between the session that received it and the sessions that it is sealed for: hops 3 to 6 of the path.
 
 use super::backlog::Backlog;
-use super::schedule::{Portion, Schedule};
+use super::schedule::{PendingPackets, Schedule};
 use crate::key::{SubscriberIndex, TrackKey};
 use crate::media::packet::MediaPacket;
 use crate::send::stream::Planned;
@@ -17,7 +17,7 @@ pub struct Forwarding {
     /// Sessions that packets of the backlog must be sealed for.
     pub schedule: Schedule,
     /// Pending batches of the session that is being sealed for.
-    pub portions: Vec<Portion>,
+    pub pending: Vec<PendingPackets>,
     /// Numbered packets of the session that is being sealed for.
     pub numbered: Vec<Numbered>,
     /// Subscriptions that began or changed layers while packets were numbered.

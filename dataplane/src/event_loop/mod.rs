@@ -1,7 +1,7 @@
 //! The loop of a shard: order of messages, sockets and timers. Uses [`path`](crate::path) and [`shard`](crate::shard).
 //! Only [`run`] depends on the async runtime.
 
-mod divert; // clients reached through TURN, a stream or another shard
+mod redirect; // clients reached through TURN, a stream or another shard
 mod mailbox; // messages from other threads
 pub mod run; // the loop
 mod session_events; // events of sessions

@@ -98,7 +98,7 @@ pub(super) fn turn(shard: &mut Shard, io: &mut Sockets, busy: &mut BusyMeter, at
 }
 
 fn flush(shard: &mut Shard, io: &mut Sockets, now: Instant) -> bool {
-    shard.divert(now);
+    shard.redirect(now);
     let Shard { report, egress, .. } = shard;
     let (engine, places) = (&mut io.engine, &io.places);
     let queues = &mut egress.queues;

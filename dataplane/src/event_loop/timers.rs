@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::key::SessionIndex;
 use crate::limits::TIMERS_PER_TURN;
-use crate::send::queue::Outlet;
+use crate::send::queue::SendContext;
 use crate::send::{padding, report};
 use crate::shard::state::Shard;
 
@@ -37,14 +37,14 @@ fn send_periodic(shard: &mut Shard, index: SessionIndex, now: Instant) {
         return;
     };
     if let Some(subscriber) = peer.subscriber() {
-        let mut outlet = Outlet {
+        let mut context = SendContext {
             queue: shard.egress.queues.to(path.remote),
             path,
             now,
             report: &mut shard.report,
         };
-        report::send_due(&mut subscriber.slots, &mut subscriber.send, &mut outlet);
-        padding::send_due(&mut subscriber.slots, &mut subscriber.send, &mut outlet);
+        report::send_due(&mut subscriber.slots, &mut subscriber.send, &mut context);
+        padding::send_due(&mut subscriber.slots, &mut subscriber.send, &mut context);
     }
     let deadline = peer.deadline();
     shard.timers.set(index.0, deadline);

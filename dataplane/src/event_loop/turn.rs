@@ -2,7 +2,7 @@
 //!
 //! Data from a client to our own media port stays inside the process: it goes to [`path::classify`] with the relayed
 //! address as source. Datagrams of sessions to the relayed address are removed from the media queues before they reach
-//! the kernel ([`Shard::divert`]).
+//! the kernel ([`Shard::redirect`]).
 
 use std::net::SocketAddr;
 use std::time::Instant;

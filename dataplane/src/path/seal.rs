@@ -59,7 +59,7 @@ pub fn seal(shard: &mut Shard, now: Instant, share: &mut Share) -> bool {
         seal_for(shard, index, now);
         share.sessions += 1;
         share.packets += shard.forwarding.numbered.len();
-        if shard.egress.queues.is_ripe() {
+        if shard.egress.queues.has_full_batch() {
             return true;
         }
     }

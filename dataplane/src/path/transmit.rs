@@ -35,17 +35,17 @@ pub fn flush(
     socket: usize,
     report: &mut ShardReport,
 ) -> bool {
-    queue.set_blocked(false);
+    queue.set_socket_full(false);
     while queue.has_waiting() && !queue.is_blocked() {
         match engine.send(socket, queue.messages()) {
             Ok(tried) => account(queue, engine, tried, report),
             Err(error) => {
                 tracing::error!(%error, "the engine does not send");
-                queue.set_blocked(true);
+                queue.set_socket_full(true);
             }
         }
     }
-    queue.tidy();
+    queue.free_sent();
     queue.is_blocked()
 }
 
@@ -61,7 +61,7 @@ fn account(queue: &mut SendQueue, engine: &Engine, tried: usize, report: &mut Sh
                 sent(&placed.run, now, report);
             }
             Err(error) if is_full(&error) => {
-                queue.set_blocked(true);
+                queue.set_socket_full(true);
                 again.push(placed);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => again.push(placed),

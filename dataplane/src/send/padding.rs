@@ -1,11 +1,15 @@
 //! Padding packets that probe the bandwidth of a path.
 
-use super::queue::Outlet;
+use super::queue::SendContext;
 use super::sender::Sender;
 use super::stream::{Keys, Stream};
 
 /// Sends the padding that the estimator requests, on the first of `streams` that can carry padding.
-pub fn send_due<S: AsMut<Stream>>(streams: &mut [S], sender: &mut Sender, to: &mut Outlet<'_>) {
+pub fn send_due<S: AsMut<Stream>>(
+    streams: &mut [S],
+    sender: &mut Sender,
+    to: &mut SendContext<'_>,
+) {
     let Some((sealer, Some(estimator))) = sender.keys() else {
         return;
     };

@@ -39,9 +39,9 @@ pub struct SendQueue {
     pub(crate) used: usize,
     pub(crate) runs: Vec<Placed>,
     /// Number of runs at the front of `runs` that were sent.
-    pub(crate) gone: usize,
-    /// Number of runs that [`divert`](Self::divert) has already checked.
-    pub(crate) seen: usize,
+    pub(crate) sent_runs: usize,
+    /// Number of runs that [`take_redirected`](Self::take_redirected) has already checked.
+    pub(crate) checked_runs: usize,
     /// Destinations for which the path or device refused a run.
     pub(crate) without_runs: HashSet<SocketAddr>,
     /// True if the socket had no room at the last attempt.
@@ -128,8 +128,8 @@ impl SendQueue {
             arena: vec![0; SEND_ARENA_BYTES].into_boxed_slice(),
             used: 0,
             runs: Vec::new(),
-            gone: 0,
-            seen: 0,
+            sent_runs: 0,
+            checked_runs: 0,
             without_runs: HashSet::new(),
             blocked: false,
         }
@@ -180,7 +180,7 @@ impl SendQueue {
         }
         let at = self.used;
         self.used += bytes;
-        let last = self.runs[self.gone..].last_mut();
+        let last = self.runs[self.sent_runs..].last_mut();
         match last.filter(|last| last.takes(at, bytes, &run)) {
             Some(last) if !self.without_runs.contains(&run.destination) => last.run.bytes += bytes,
             Some(_) | None => self.runs.push(Placed::new(
@@ -195,9 +195,9 @@ impl SendQueue {
     }
 
     /// Removes each new run for which `takes` returns true.
-    pub fn divert(&mut self, mut takes: impl FnMut(&Run, &[u8]) -> bool) {
-        let mut kept = self.seen;
-        for index in self.seen..self.runs.len() {
+    pub fn take_redirected(&mut self, mut takes: impl FnMut(&Run, &[u8]) -> bool) {
+        let mut kept = self.checked_runs;
+        for index in self.checked_runs..self.runs.len() {
             let placed = self.runs[index];
             let Placed { at, run, .. } = &placed;
             if !takes(run, &self.arena[*at..*at + run.bytes]) {
@@ -206,12 +206,12 @@ impl SendQueue {
             }
         }
         self.runs.truncate(kept);
-        self.seen = kept;
-        self.tidy();
+        self.checked_runs = kept;
+        self.free_sent();
     }
 
     /// True when a full batch waits: sending it now is cheapest, because it is in the cache.
-    pub fn is_ripe(&self) -> bool {
+    pub fn has_full_batch(&self) -> bool {
         let is_full = self.runs.len() >= SEND_BATCH || self.used >= SEND_BATCH_BYTES;
         is_full && !self.blocked
     }
@@ -229,41 +229,41 @@ impl SendQueue {
     }
 
     fn waiting_bytes(&self) -> usize {
-        let first = self.runs.get(self.gone);
+        let first = self.runs.get(self.sent_runs);
         first.map_or(0, |placed| self.used - placed.at)
     }
 
     /// True when a run waits.
     pub fn has_waiting(&self) -> bool {
-        self.gone < self.runs.len()
+        self.sent_runs < self.runs.len()
     }
 
     /// Waiting runs as messages for the kernel, in order.
     pub fn messages(&self) -> impl Iterator<Item = Message<'_>> + Clone {
-        let waiting = self.runs[self.gone..].iter();
+        let waiting = self.runs[self.sent_runs..].iter();
         waiting.map(|placed| placed.message(&self.arena))
     }
 
     /// The run of waiting message `index`.
     pub fn waiting(&self, index: usize) -> Placed {
-        self.runs[self.gone + index]
+        self.runs[self.sent_runs + index]
     }
 
     /// Sets whether the socket is full.
-    pub fn set_blocked(&mut self, blocked: bool) {
+    pub fn set_socket_full(&mut self, blocked: bool) {
         self.blocked = blocked;
     }
 
     /// Removes the first `tried` waiting runs, and puts `again` in their place.
     pub fn tried(&mut self, tried: usize, again: Vec<Placed>) {
         if again.is_empty() {
-            self.gone += tried;
+            self.sent_runs += tried;
             return;
         }
-        let first = self.gone;
-        let unseen = self.runs.len() - self.seen;
+        let first = self.sent_runs;
+        let unseen = self.runs.len() - self.checked_runs;
         self.runs.splice(first..first + tried, again);
-        self.seen = self.runs.len().saturating_sub(unseen);
+        self.checked_runs = self.runs.len().saturating_sub(unseen);
     }
 
     /// Sends each datagram to `destination` as a message of its own from now on.
@@ -275,15 +275,15 @@ impl SendQueue {
     }
 
     /// Frees the arena space of sent runs.
-    pub fn tidy(&mut self) {
-        if self.gone == self.runs.len() {
+    pub fn free_sent(&mut self) {
+        if self.sent_runs == self.runs.len() {
             self.runs.clear();
-            (self.gone, self.seen, self.used) = (0, 0, 0);
+            (self.sent_runs, self.checked_runs, self.used) = (0, 0, 0);
             return;
         }
-        self.runs.drain(..self.gone);
-        self.seen = self.seen.saturating_sub(self.gone);
-        self.gone = 0;
+        self.runs.drain(..self.sent_runs);
+        self.checked_runs = self.checked_runs.saturating_sub(self.sent_runs);
+        self.sent_runs = 0;
         let first = self.runs[0].at;
         if first > self.arena.len() / (2 * (MAX_LAYERS + 1)) {
             self.arena.copy_within(first..self.used, 0);
@@ -338,8 +338,8 @@ impl SendQueues {
     }
 
     /// True when a queue has a full batch.
-    pub fn is_ripe(&self) -> bool {
-        self.v4.is_ripe() || self.v6.is_ripe()
+    pub fn has_full_batch(&self) -> bool {
+        self.v4.has_full_batch() || self.v6.has_full_batch()
     }
 
     /// True when one of the sockets had no room at the last attempt.
@@ -381,7 +381,7 @@ impl SendPath {
 }
 
 /// What the sealing of a session's packets needs: queue, addresses, time and counters.
-pub struct Outlet<'a> {
+pub struct SendContext<'a> {
     /// The send queue of the session's destination.
     pub queue: &'a mut SendQueue,
     /// Remote and local address of the packets.

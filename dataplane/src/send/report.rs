@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use spillway_wire::rtcp::{SenderInfo, write_sender_report};
 
-use super::queue::Outlet;
+use super::queue::SendContext;
 use super::sender::{Due, Sender};
 use super::stream::Stream;
 
@@ -16,7 +16,11 @@ const MAX_BYTES: usize = 384;
 const SEALING_BYTES: usize = 32;
 
 /// Sends the due sender reports of `streams`.
-pub fn send_due<S: AsMut<Stream>>(streams: &mut [S], sender: &mut Sender, to: &mut Outlet<'_>) {
+pub fn send_due<S: AsMut<Stream>>(
+    streams: &mut [S],
+    sender: &mut Sender,
+    to: &mut SendContext<'_>,
+) {
     let hurries = |stream: &mut S| stream.as_mut().wants_quick_reports();
     let is_any = streams.iter_mut().any(hurries);
     let Some(due) = sender.take_reports_due(is_any, to.now) else {

@@ -1,6 +1,6 @@
 //! Packets that are sealed one at a time: retransmissions, and the first packets of a new subscriber.
 
-use super::queue::Outlet;
+use super::queue::SendContext;
 use super::resend::Asked;
 use super::rewriter::Sent;
 use super::sender::Sender;
@@ -14,7 +14,7 @@ pub fn send(
     stream: &mut Stream,
     sender: &mut Sender,
     (planned, packet): (Planned, &MediaPacket),
-    to: &mut Outlet<'_>,
+    to: &mut SendContext<'_>,
 ) -> Result<(), DropReason> {
     let room = to.queue.room(planned.bytes);
     let room = room.ok_or(DropReason::SendBufferFull)?;
@@ -34,7 +34,7 @@ pub fn resend<'p>(
     stream: &mut Stream,
     sender: &mut Sender,
     seq: u16,
-    to: &mut Outlet<'_>,
+    to: &mut SendContext<'_>,
     find: impl FnOnce(&Sent) -> Option<(&'p MediaPacket, Encoding)>,
 ) -> Result<(), DropReason> {
     let at = Asked {

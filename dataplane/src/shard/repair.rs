@@ -8,7 +8,7 @@ use crate::key::{LayerIndex, SessionIndex, SubscriberIndex, TrackKey};
 use crate::limits::YOUNG_KEYFRAME;
 use crate::media::packet::MediaPacket;
 use crate::peer::subscribe::Subscriber;
-use crate::send::queue::Outlet;
+use crate::send::queue::SendContext;
 use crate::send::single;
 
 impl Shard {
@@ -43,13 +43,13 @@ impl Shard {
         let subscription = slots[slot].playing().map(|sub| &subscriptions[sub]);
         let subscription = subscription.ok_or(DropReason::NotResent)?;
         let tracks = &mut self.tracks;
-        let mut outlet = Outlet {
+        let mut context = SendContext {
             queue: self.egress.queues.to(path.remote),
             path,
             now,
             report: &mut self.report,
         };
-        single::resend(&mut slots[slot].stream, send, seq, &mut outlet, |sent| {
+        single::resend(&mut slots[slot].stream, send, seq, &mut context, |sent| {
             if sent.track != subscription.track {
                 return None; // the number was used for an earlier track of the m-line
             }
@@ -104,7 +104,7 @@ impl Shard {
         };
         let waits = subscriber.waited(at.subscription, packet, now);
         waits.for_each(|sample| self.report.quality.record(sample));
-        let mut outlet = Outlet {
+        let mut context = SendContext {
             queue: self.egress.queues.to(path.remote),
             path,
             now,
@@ -115,7 +115,7 @@ impl Shard {
             &mut slots[slot].stream,
             send,
             (planned, packet),
-            &mut outlet,
+            &mut context,
         )?;
         Ok(true)
     }

@@ -89,7 +89,7 @@ impl Shard {
 
     /// Removes datagrams to addresses reached through TURN, a stream or another shard from the media queues, and sends
     /// them there.
-    pub(super) fn divert(&mut self, now: Instant) {
+    pub(super) fn redirect(&mut self, now: Instant) {
         let Self {
             id,
             ice,
@@ -106,7 +106,7 @@ impl Shard {
             ..
         } = egress;
         for (_, queue) in queues.by_family() {
-            queue.divert(|run, bytes| {
+            queue.take_redirected(|run, bytes| {
                 let Some(next_hop) = next_hops.to(run.destination, *id) else {
                     return false;
                 };

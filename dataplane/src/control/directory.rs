@@ -32,7 +32,7 @@ pub(super) struct SessionRecord {
     pub(super) annotation: Vec<u8>,
     /// Server that holds the lease of the session; empty: no lease.
     pub(super) owner: Arc<str>,
-    pub(super) place: Place,
+    pub(super) location: SessionLocation,
     pub(super) connected: bool,
     ufrags: Vec<Ufrag>,
     /// Tracks that the session refers to; keeps their keys.
@@ -57,7 +57,7 @@ pub(super) struct TrackRecord {
 }
 
 /// Thread that has a session.
-pub(super) enum Place {
+pub(super) enum SessionLocation {
     /// The control thread, until the first connectivity check.
     Lobby {
         peer: Box<Peer>,
@@ -77,7 +77,7 @@ struct TrackName {
 
 /// Annotation and owner of a new session.
 #[derive(Debug, Default)]
-pub(super) struct About {
+pub(super) struct SessionAttributes {
     pub(super) annotation: Vec<u8>,
     /// Server that holds the lease of the session; empty: no lease.
     pub(super) owner: Arc<str>,
@@ -93,14 +93,20 @@ impl Directory {
         SessionKey(self.next_key)
     }
 
-    pub(super) fn insert(&mut self, id: String, role: SessionRole, about: About, peer: Peer) {
+    pub(super) fn insert(
+        &mut self,
+        id: String,
+        role: SessionRole,
+        attributes: SessionAttributes,
+        peer: Peer,
+    ) {
         let key = peer.session;
         let ufrags = peer.ufrags().to_vec();
         for ufrag in &ufrags {
             self.key_by_ufrag.insert(ufrag.clone(), key);
         }
         self.key_by_id.insert(id.clone(), key);
-        let place = Place::Lobby {
+        let location = SessionLocation::Lobby {
             peer: Box::new(peer),
             negotiated: None,
         };
@@ -108,9 +114,9 @@ impl Directory {
         let record = SessionRecord {
             id,
             role,
-            annotation: about.annotation,
-            owner: about.owner,
-            place,
+            annotation: attributes.annotation,
+            owner: attributes.owner,
+            location,
             connected: false,
             ufrags,
             names,
@@ -168,7 +174,7 @@ impl Directory {
     /// The client of session `key` can now send its first check. It must do so within the time limit of the lobby.
     pub(super) fn expect(&mut self, key: SessionKey, now: Instant) {
         if let Some(SessionRecord {
-            place: Place::Lobby { negotiated, .. },
+            location: SessionLocation::Lobby { negotiated, .. },
             ..
         }) = self.sessions.get_mut(&key)
         {
@@ -200,8 +206,8 @@ impl Directory {
 
     /// True if session `key` is still in the lobby and its time is `at`.
     fn is_awaited(&self, key: SessionKey, at: Instant) -> bool {
-        let place = self.sessions.get(&key).map(|record| &record.place);
-        matches!(place, Some(Place::Lobby { negotiated, .. }) if *negotiated == Some(at))
+        let location = self.sessions.get(&key).map(|record| &record.location);
+        matches!(location, Some(SessionLocation::Lobby { negotiated, .. }) if *negotiated == Some(at))
     }
 
     /// The key of the track with id `id`, created if unknown. The key is kept until the last session that refers to the
@@ -275,7 +281,7 @@ impl Directory {
     }
 
     /// Session `key` does not refer to `track` any more.
-    pub(super) fn let_go(&mut self, key: SessionKey, track: TrackKey) {
+    pub(super) fn release_name(&mut self, key: SessionKey, track: TrackKey) {
         let Some(record) = self.sessions.get_mut(&key) else {
             return;
         };
@@ -327,8 +333,8 @@ mod tests {
         let mut directory = Directory::default();
         for number in 0..count {
             let peer = factory.subscriber(SessionKey(number), &mut Entropy::System, now);
-            let about = About::default();
-            directory.insert(number.to_string(), SessionRole::Subscribe, about, peer);
+            let attributes = SessionAttributes::default();
+            directory.insert(number.to_string(), SessionRole::Subscribe, attributes, peer);
         }
         directory
     }
@@ -342,7 +348,7 @@ mod tests {
             directory.expect(SessionKey(number), at(number));
         }
         directory.expect(SessionKey(0), at(10)); // negotiated again: the time starts again
-        directory.get_mut(SessionKey(1)).unwrap().place = Place::Shard(ShardId(0));
+        directory.get_mut(SessionKey(1)).unwrap().location = SessionLocation::Shard(ShardId(0));
         directory.remove(SessionKey(2));
         assert_eq!(directory.overdue_in_lobby(at(62), WAIT), []);
         assert_eq!(directory.overdue_in_lobby(at(63), WAIT), [SessionKey(3)]);
@@ -358,7 +364,8 @@ mod tests {
         let mut directory = with_subscribers(2, now);
         for number in 0..2 {
             directory.expect(SessionKey(number), now);
-            directory.get_mut(SessionKey(number)).unwrap().place = Place::Shard(ShardId(0));
+            directory.get_mut(SessionKey(number)).unwrap().location =
+                SessionLocation::Shard(ShardId(0));
         }
         assert_eq!(directory.overdue_in_lobby(now, WAIT), []);
         assert!(

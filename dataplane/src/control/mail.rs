@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use spillway_wire::dataplane as proto;
 
-use super::directory::Place;
+use super::directory::SessionLocation;
 use super::{Control, convert};
 use crate::ice::credentials::Ufrag;
 use crate::key::{SessionKey, ShardId, TrackKey};
@@ -31,7 +31,7 @@ impl Control {
             } => self.on_claim(shard, &ufrag, datagram),
             ToControl::Moved { session, to } => {
                 if let Some(record) = self.directory.get_mut(session) {
-                    record.place = Place::Shard(to);
+                    record.location = SessionLocation::Shard(to);
                 }
             }
             ToControl::Sends { track, codec } => self.directory.sends(track, &codec),
@@ -75,11 +75,11 @@ impl Control {
 
     /// A command reached a shard that does not have the session any more: sends it to the session's present shard.
     fn on_bounced(&mut self, request: u64, session: SessionKey, command: Command, now: Instant) {
-        let place = self.directory.get(session).map(|record| &record.place);
+        let location = self.directory.get(session).map(|record| &record.location);
         let sent = self.commands.get(&request);
         let waits = sent.is_some_and(|sent| sent.deadline > now);
-        match place {
-            Some(Place::Shard(shard)) if waits => {
+        match location {
+            Some(SessionLocation::Shard(shard)) if waits => {
                 let shard = *shard;
                 let command = ToShard::Command {
                     request,
@@ -88,7 +88,7 @@ impl Control {
                 };
                 self.send(shard, command);
             }
-            Some(Place::Shard(_) | Place::Lobby { .. }) | None => {
+            Some(SessionLocation::Shard(_) | SessionLocation::Lobby { .. }) | None => {
                 if let Some(sent) = self.commands.remove(&request) {
                     let error = CommandError::UnknownSession(format!("#{}", session.0));
                     let _ = sent.reply.send(Err(error));
@@ -105,8 +105,8 @@ impl Control {
             self.send(shard, ToShard::Unclaimed);
             return;
         };
-        match std::mem::replace(&mut record.place, Place::Shard(shard)) {
-            Place::Lobby { peer, .. } => {
+        match std::mem::replace(&mut record.location, SessionLocation::Shard(shard)) {
+            SessionLocation::Lobby { peer, .. } => {
                 tracing::debug!(session = record.id, shard = shard.0, "session claimed");
                 self.send(
                     shard,
@@ -116,8 +116,8 @@ impl Control {
                     },
                 );
             }
-            Place::Shard(home) => {
-                record.place = Place::Shard(home);
+            SessionLocation::Shard(home) => {
+                record.location = SessionLocation::Shard(home);
                 if home != shard {
                     let source = datagram.source;
                     self.send(

@@ -30,7 +30,7 @@ use crate::peer::command::{Command, CommandError, CommandReply, CommandResult};
 use crate::peer::output::{Output, PeerEvent, PeerState, REJECTED};
 use crate::peer::session::Peer;
 use crate::report::ShardReport;
-use directory::{Directory, Place, SessionRole};
+use directory::{Directory, SessionLocation, SessionRole};
 use lease::Leases;
 
 /// A request of the control plane, with the channel for its reply.
@@ -68,7 +68,7 @@ pub enum Request {
 
 /// Addresses that clients use to reach the node.
 #[derive(Debug, Clone)]
-pub struct Reached {
+pub struct AdvertisedAddresses {
     /// Media addresses of the node, IP:port.
     pub addresses: Vec<String>,
     /// TURN URLs, the preferred one first.
@@ -81,7 +81,7 @@ pub struct Reached {
 pub struct Control {
     config: Config,
     incarnation: String,
-    reached: Reached,
+    advertised: AdvertisedAddresses,
     started: Instant,
     factory: PeerFactory,
     entropy: Entropy,
@@ -124,7 +124,7 @@ impl Control {
     /// A control thread without sessions.
     pub fn new(
         config: Config,
-        reached: Reached,
+        advertised: AdvertisedAddresses,
         factory: PeerFactory,
         mesh: Arc<Mesh>,
         mut entropy: Entropy,
@@ -134,7 +134,7 @@ impl Control {
         Self {
             config,
             incarnation: entropy.name::<8>(),
-            reached,
+            advertised,
             started: now,
             factory,
             entropy,
@@ -216,12 +216,12 @@ impl Control {
             let _ = reply.send(Err(CommandError::UnknownSession(format!("#{}", key.0))));
             return;
         };
-        match &mut record.place {
-            Place::Lobby { peer, negotiated } => {
+        match &mut record.location {
+            SessionLocation::Lobby { peer, negotiated } => {
                 let settles = matches!(command, Command::Publish { .. } | Command::Answer { .. });
                 let result = run_in_lobby(peer, command, now);
                 // A new session whose first command failed is not kept.
-                let stillborn = matches!(record.role, SessionRole::Publish(_))
+                let remove_on_error = matches!(record.role, SessionRole::Publish(_))
                     && negotiated.is_none()
                     && result.0.is_err();
                 if settles && result.0.is_ok() {
@@ -232,11 +232,11 @@ impl Control {
                 }
                 let _ = reply.send(result.0);
                 self.on_lobby_events(key, result.1);
-                if stillborn {
+                if remove_on_error {
                     self.directory.remove(key);
                 }
             }
-            Place::Shard(shard) => {
+            SessionLocation::Shard(shard) => {
                 let shard = *shard;
                 let request = self.new_request();
                 self.commands.insert(

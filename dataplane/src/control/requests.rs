@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use spillway_wire::dataplane as proto;
 use tokio::sync::oneshot;
 
-use super::directory::{About, Place, SessionRecord, SessionRole, TrackRecord};
+use super::directory::{
+    SessionAttributes, SessionLocation, SessionRecord, SessionRole, TrackRecord,
+};
 use super::{Control, Describing, Request, convert};
 use crate::key::{SessionKey, TrackKey};
 use crate::limits::SHARD_REPLY;
@@ -102,8 +104,9 @@ impl Control {
                 let key = self.directory.next_session_key();
                 let peer = self.factory.publisher(key, &mut self.entropy, now);
                 let role = SessionRole::Publish(Vec::new());
-                let about = About::default();
-                self.directory.insert(request.session, role, about, peer);
+                let attributes = SessionAttributes::default();
+                self.directory
+                    .insert(request.session, role, attributes, peer);
                 key
             }
         };
@@ -145,7 +148,7 @@ impl Control {
             .map(|old| old.spec.key)
             .filter(|key| !stays(*key))
         {
-            self.directory.let_go(key, gone);
+            self.directory.release_name(key, gone);
         }
     }
 
@@ -169,11 +172,12 @@ impl Control {
                 let key = self.directory.next_session_key();
                 let peer = self.factory.subscriber(key, &mut self.entropy, now);
                 let role = SessionRole::Subscribe;
-                let about = About {
+                let attributes = SessionAttributes {
                     annotation: request.annotation,
                     owner: request.owner.as_str().into(),
                 };
-                self.directory.insert(request.session, role, about, peer);
+                self.directory
+                    .insert(request.session, role, attributes, peer);
                 if request.owner.is_empty() {
                     // Without a lease the session must be negotiated in time, or it ends.
                     self.directory.expect(key, now);
@@ -212,7 +216,7 @@ impl Control {
             .filter_map(|id| self.directory.track_key(id));
         let remove: Vec<TrackKey> = known.collect();
         for track in &remove {
-            self.directory.let_go(key, *track);
+            self.directory.release_name(key, *track);
         }
         Ok(Prepared::Run(key, Command::Subscribe { put, remove }))
     }
@@ -333,9 +337,9 @@ impl Control {
             node: self.config.node.clone(),
             incarnation: self.incarnation.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            addresses: self.reached.addresses.clone(),
-            turn_urls: self.reached.turn_urls.clone(),
-            turn_secret_ids: self.reached.turn_secret_ids.clone(),
+            addresses: self.advertised.addresses.clone(),
+            turn_urls: self.advertised.turn_urls.clone(),
+            turn_secret_ids: self.advertised.turn_secret_ids.clone(),
             uptime_ms: now.duration_since(self.started).as_millis() as u64,
             shards: shards.collect(),
             max_sessions: self.config.max_sessions as u32,
@@ -369,9 +373,9 @@ impl Control {
         let sessions = self.directory.iter().map(|(key, record)| {
             let state = described
                 .remove(&key)
-                .unwrap_or_else(|| match &record.place {
-                    Place::Lobby { peer, .. } => peer.state(),
-                    Place::Shard(_) => PeerState::default(), // the session is moving between two shards
+                .unwrap_or_else(|| match &record.location {
+                    SessionLocation::Lobby { peer, .. } => peer.state(),
+                    SessionLocation::Shard(_) => PeerState::default(), // the session is moving between two shards
                 });
             self.session(record, state, now)
         });
@@ -402,9 +406,9 @@ impl Control {
             },
             annotation: record.annotation.clone(),
             connected: state.connected || record.connected,
-            shard: match record.place {
-                Place::Lobby { .. } => None,
-                Place::Shard(shard) => Some(u32::from(shard.0)),
+            shard: match record.location {
+                SessionLocation::Lobby { .. } => None,
+                SessionLocation::Shard(shard) => Some(u32::from(shard.0)),
             },
             tracks,
             subscriptions: subscriptions.collect(),

@@ -22,7 +22,7 @@ use crate::limits::COMMAND_QUEUE;
 /// Interval of deadline checks.
 const TICK: Duration = Duration::from_millis(50);
 /// Time limit for shards to close their sessions at shutdown.
-const GOODBYE: Duration = Duration::from_secs(2);
+const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
 /// Runs until SIGTERM or SIGINT; then lets the shards close their sessions.
 pub async fn run(mut control: Control, config: &Config) -> anyhow::Result<()> {
@@ -56,7 +56,7 @@ fn stop(control: &mut Control, give_up_at: &mut Option<std::time::Instant>) {
     if give_up_at.is_none() {
         tracing::info!("stopping: closing all sessions");
         control.stop();
-        *give_up_at = Some(clock::now() + GOODBYE);
+        *give_up_at = Some(clock::now() + SHUTDOWN_TIME);
     }
 }
 

@@ -70,7 +70,7 @@ const ROLE_CONFLICT: u16 = 487;
 
 /// Source and destination of a datagram from the client.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ends {
+pub(super) struct PacketAddresses {
     /// Address of the client.
     pub(super) source: SocketAddr,
     /// Our address, as advertised to the client.
@@ -146,9 +146,9 @@ impl Checks {
         self.pair
     }
 
-    /// Handles a check between `ends`; the caller has verified its password.
-    pub(super) fn check(&mut self, ends: Ends, message: &Message<'_>) -> Verdict {
-        let Ends { source, candidate } = ends;
+    /// Handles a check between `addresses`; the caller has verified its password.
+    pub(super) fn check(&mut self, addresses: PacketAddresses, message: &Message<'_>) -> Verdict {
+        let PacketAddresses { source, candidate } = addresses;
         let Some(remote) = &self.remote else {
             self.wait(WaitingCheck {
                 source,
@@ -239,8 +239,8 @@ mod tests {
     use super::*;
     use crate::ice::credentials::tests::check_with;
 
-    fn ends(port: u16) -> Ends {
-        Ends {
+    fn addresses(port: u16) -> PacketAddresses {
+        PacketAddresses {
             source: addr(port),
             candidate: addr(7),
         }
@@ -265,7 +265,7 @@ mod tests {
     }
 
     fn verdict(checks: &mut Checks, bytes: &[u8]) -> Verdict {
-        checks.check(ends(9), &Message::parse(bytes).unwrap())
+        checks.check(addresses(9), &Message::parse(bytes).unwrap())
     }
 
     const PRIORITY: (u16, &[u8]) = (kinds::PRIORITY, &[0, 0, 0, 1]);
@@ -348,7 +348,7 @@ mod tests {
         let bytes = check_with(&ours, &[PRIORITY, CONTROLLING, USE_CANDIDATE]);
         let message = Message::parse(&bytes).unwrap();
         for port in (0..20).chain(0..20) {
-            let verdict = checks.check(ends(port), &message);
+            let verdict = checks.check(addresses(port), &message);
             assert!(matches!(verdict, Verdict::Wait));
         }
         assert_eq!(checks.take_waiting().len(), 0, "nothing is known yet");

@@ -33,7 +33,7 @@ pub enum Command {
     },
     /// An ICE candidate of the client.
     Candidate(String),
-    /// Ends the session and closes its connection.
+    /// PacketAddresses the session and closes its connection.
     Close {
         /// Reason of the end, for the log.
         reason: String,

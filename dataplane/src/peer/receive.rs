@@ -8,7 +8,7 @@ use spillway_wire::{demux, stun};
 use str0m::Input;
 use str0m::net::{Protocol, Receive, Transmit};
 
-use super::checks::{self, Ends};
+use super::checks::{self, PacketAddresses};
 use super::output::Output;
 use super::session::{Peer, Role};
 use crate::drop_reason::DropReason;
@@ -27,7 +27,7 @@ impl Peer {
         self.paths.received(source, bytes.len());
         let protocol = demux::protocol(bytes);
         if protocol == Some(demux::Protocol::Stun) {
-            return self.on_stun(now, Ends { source, candidate }, bytes, out);
+            return self.on_stun(now, PacketAddresses { source, candidate }, bytes, out);
         }
         if let Role::Subscribe(subscriber) = &mut self.role {
             match protocol {
@@ -75,8 +75,14 @@ impl Peer {
     }
 
     /// Handles a verified check, or a response to one of our requests.
-    pub(super) fn on_stun(&mut self, now: Instant, ends: Ends, bytes: &[u8], out: &mut Output) {
-        let source = ends.source;
+    pub(super) fn on_stun(
+        &mut self,
+        now: Instant,
+        addresses: PacketAddresses,
+        bytes: &[u8],
+        out: &mut Output,
+    ) {
+        let source = addresses.source;
         let Ok(message) = stun::Message::parse(bytes) else {
             return out.drops.count(DropReason::MalformedStun);
         };
@@ -92,7 +98,7 @@ impl Peer {
             }
             return;
         }
-        match self.checks.check(ends, &message) {
+        match self.checks.check(addresses, &message) {
             checks::Verdict::Answer {
                 response,
                 is_current,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use str0m::{IceCreds, Input, Rtc};
 
-use super::checks::{Checks, Ends};
+use super::checks::{Checks, PacketAddresses};
 use super::command::{Command, CommandError, CommandReply, CommandResult};
 use super::output::{Output, PeerEvent, PeerState};
 use super::paths::Paths;
@@ -148,11 +148,11 @@ impl Peer {
         });
         self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
         for check in self.checks.take_waiting() {
-            let ends = Ends {
+            let addresses = PacketAddresses {
                 source: check.source,
                 candidate: check.candidate,
             };
-            self.on_stun(now, ends, &check.bytes, out);
+            self.on_stun(now, addresses, &check.bytes, out);
         }
         result
     }

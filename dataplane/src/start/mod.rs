@@ -13,7 +13,7 @@ use spillway_wire::turn::secret_id;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{self, Config, Host};
-use crate::control::{self, Control, Reached};
+use crate::control::{self, AdvertisedAddresses, Control};
 use crate::event_loop::run;
 use crate::ice::candidates::Candidates;
 use crate::ice::credentials::IceKey;
@@ -57,7 +57,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     if config.ice_tcp {
         streams.bind_ice(config.udp_port, port)?;
     }
-    let mut reached = Reached {
+    let mut advertised = AdvertisedAddresses {
         addresses: candidates
             .as_slice()
             .iter()
@@ -66,7 +66,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         turn_urls: Vec::new(),
         turn_secret_ids: Vec::new(),
     };
-    let relay = start_relay(config, &candidates, &mut streams, &mut reached)?;
+    let relay = start_relay(config, &candidates, &mut streams, &mut advertised)?;
     let ice_key = IceKey::generate(&mut Entropy::System);
     let reached_at = candidates.as_slice().to_vec();
     let factory = PeerFactory::new(ice_key.clone(), reached_at, streams.has_ice(), config.aead)?;
@@ -97,12 +97,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     }
     let _threads = spawn_all(config, shards, &start, &locked_memory)?;
     tracing::info!(
-        node = config.node, engine = %start.kind, egress = %config.egress, aead = %config.aead.sealer(), cores = ?config.cores, addresses = reached.addresses.join(" "),
-        turn = reached.turn_urls.join(" "), "ready"
+        node = config.node, engine = %start.kind, egress = %config.egress, aead = %config.aead.sealer(), cores = ?config.cores, addresses = advertised.addresses.join(" "),
+        turn = advertised.turn_urls.join(" "), "ready"
     );
     let control = Control::new(
         config.clone(),
-        reached,
+        advertised,
         factory,
         mesh,
         Entropy::System,
@@ -130,15 +130,15 @@ fn start_relay<'a>(
     config: &'a Config,
     candidates: &'a Candidates,
     streams: &mut StreamStart,
-    reached: &mut Reached,
+    advertised: &mut AdvertisedAddresses,
 ) -> anyhow::Result<Option<RelayStart<'a>>> {
     let Some(turn) = &config.turn else {
         return Ok(None);
     };
     let relay = bind_relay(config, turn, candidates, streams)?;
-    reached.turn_urls = relay.urls(streams.bind_tls(turn)?);
+    advertised.turn_urls = relay.urls(streams.bind_tls(turn)?);
     let ids = turn.secrets.iter().map(|secret| secret_id(secret));
-    reached.turn_secret_ids = ids.collect();
+    advertised.turn_secret_ids = ids.collect();
     Ok(Some(relay))
 }
 

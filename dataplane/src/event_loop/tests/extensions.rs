@@ -64,7 +64,7 @@ fn each_subscriber_gets_what_it_negotiated_of_what_was_sent() {
             .iter()
             .all(|client| !client.received.is_empty())
     });
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     let short = descriptor(7, 3);
     let (long, longest) = (descriptor(8, 100), descriptor(9, 180));
     let time: &[u8] = &[1, 2, 3, 4, 5, 6, 7, 8];
@@ -106,7 +106,7 @@ fn each_subscriber_gets_what_it_negotiated_of_what_was_sent() {
         }
         rig.publisher.extensions = values(sent);
         rig.send(2, false, 600);
-        rig.settle(Duration::from_millis(30));
+        rig.run_for(Duration::from_millis(30));
         for (index, kinds) in [all, without_long, &[]].into_iter().enumerate() {
             let expected = sent.iter().filter(|(kind, _)| kinds.contains(kind));
             let mut expected: Vec<_> = expected.copied().collect();
@@ -128,7 +128,7 @@ fn frame_numbers_go_on_over_a_switch_and_their_gaps_stay_gaps() {
     let mut frame = |rig: &mut Rig, number: u16, keyframe: bool| {
         rig.publisher.extensions = values(&[(DependencyDescriptor, &descriptor(number, 20))]);
         rig.send(1, keyframe, 600);
-        rig.settle(Duration::from_millis(20));
+        rig.run_for(Duration::from_millis(20));
         for Values(values) in received(rig, 0) {
             let (_, value) = &values[0];
             numbers.push(u16::from_be_bytes([value[1], value[2]]));
@@ -162,10 +162,10 @@ fn what_is_sent_again_has_the_extensions_it_had() {
             (DependencyDescriptor, &descriptor(number, 30)),
         ]);
         rig.send(2, false, 700);
-        rig.settle(Duration::from_millis(20));
+        rig.run_for(Duration::from_millis(20));
     }
     rig.subscribers[1].loses_every = 0;
-    rig.settle(Duration::from_millis(400));
+    rig.run_for(Duration::from_millis(400));
     assert!(rig.shard.report.resent > 5, "{}", rig.shard.report.resent);
     let complete = received(&mut rig, 0);
     let mut repaired = received(&mut rig, 1);

@@ -13,7 +13,7 @@ fn send_frames(rig: &mut Rig, packets: usize, bytes: usize) {
         rig.send(packets, false, bytes);
         rig.step();
     }
-    rig.settle(Duration::from_millis(300));
+    rig.run_for(Duration::from_millis(300));
 }
 
 #[test]
@@ -23,10 +23,10 @@ fn lost_packets_are_sent_again_from_the_history_of_the_track() {
     for _ in 0..FRAMES {
         rig.send(PACKETS, false, 900);
         // Receivers request only the latest hundred packets, every 33 ms; retransmissions may be lost too.
-        rig.settle(Duration::from_millis(25));
+        rig.run_for(Duration::from_millis(25));
     }
     rig.subscribers[1].loses_every = 0;
-    rig.settle(Duration::from_millis(500));
+    rig.run_for(Duration::from_millis(500));
     for (number, client) in rig.subscribers.iter().enumerate() {
         let mut seqs: Vec<u64> = client
             .received

@@ -38,9 +38,9 @@ fn nomination(rig: &Rig, client: SessionIndex) -> Vec<u8> {
 fn frames(rig: &mut Rig, count: usize) {
     for _ in 0..count {
         rig.send(PACKETS, false, 1_000);
-        rig.settle(Duration::from_millis(5));
+        rig.run_for(Duration::from_millis(5));
     }
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
 }
 
 fn received_bytes(socket: &UdpSocket) -> usize {
@@ -71,7 +71,7 @@ fn a_forged_nomination_draws_no_media_to_an_address_that_does_not_answer() {
     let mut sent = 0;
     for _ in 0..8 {
         sent += victim.send_to(&check, rig.media()).unwrap();
-        rig.settle(Duration::from_millis(20));
+        rig.run_for(Duration::from_millis(20));
     }
     frames(&mut rig, 40);
     let received = received_bytes(&victim);
@@ -120,9 +120,9 @@ fn a_check_for_another_session_takes_no_address_that_is_in_use() {
         rig.publisher.socket.send_to(&check, media).unwrap();
         rig.subscribers[0].socket.send_to(&check, media).unwrap();
         rig.send(PACKETS, false, 1_000);
-        rig.settle(Duration::from_millis(25));
+        rig.run_for(Duration::from_millis(25));
     }
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     assert!(drops(&rig, DropReason::AddressInUse) >= 80);
     for client in &rig.subscribers {
         assert_eq!(client.received.len(), 40 * PACKETS);
@@ -172,9 +172,9 @@ fn a_forged_packet_with_a_new_ssrc_silences_no_track() {
         }
         rig.turn();
         rig.send(PACKETS, false, 1_000);
-        rig.settle(Duration::from_millis(5));
+        rig.run_for(Duration::from_millis(5));
     }
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     assert_eq!(drops(&rig, DropReason::BadSrtp), 140);
     assert_eq!(rig.subscribers[0].received.len(), 10 * PACKETS);
 }

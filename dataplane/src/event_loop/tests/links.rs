@@ -101,7 +101,7 @@ fn a_track_goes_out_over_a_link_with_its_publishers_numbers_and_comes_in_over_an
     let (first, link_packets) = (rig.publisher.seq, rig.shard.report.link_packets);
     for frame in 0..5 {
         rig.send(PACKETS, frame == 0, 900);
-        rig.settle(Duration::from_millis(10));
+        rig.run_for(Duration::from_millis(10));
     }
     let sent = media(&mut rig, TO);
     let seqs: Vec<u16> = sent.iter().map(|packet| packet.seq as u16).collect();
@@ -125,7 +125,7 @@ fn a_track_goes_out_over_a_link_with_its_publishers_numbers_and_comes_in_over_an
         let packet = MediaPacket { track, ..packet };
         rig.shard.on_link(FROM, LinkMessage::Media(packet), now());
     }
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     assert_eq!(rig.subscribers[client].received.len(), 5 * PACKETS);
     // The history of this shard answers the retransmission request; the other node gets no request.
     rig.shard.on_link(FROM, LinkMessage::Gone(IMPORTED), now());
@@ -143,7 +143,7 @@ fn a_link_that_takes_nothing_costs_nobody_here_anything() {
             .unwrap();
     }
     rig.send(PACKETS, false, 900);
-    rig.settle(Duration::from_millis(30));
+    rig.run_for(Duration::from_millis(30));
     assert_eq!(rig.subscribers[0].received.len(), PACKETS);
     assert_eq!(
         rig.shard.report.drops.of(DropReason::LinkFull),
@@ -151,14 +151,14 @@ fn a_link_that_takes_nothing_costs_nobody_here_anything() {
     );
     assert_eq!(media(&mut rig, TO).len(), LINK_PACKETS);
     rig.send(PACKETS, false, 900);
-    rig.settle(Duration::from_millis(30));
+    rig.run_for(Duration::from_millis(30));
     assert_eq!(media(&mut rig, TO).len(), PACKETS, "there is room again");
 }
 
 #[test]
 fn a_keyframe_is_asked_of_the_publisher_for_a_link_and_interest_ends() {
     let (mut rig, _) = exporting();
-    rig.settle(Duration::from_millis(600)); // past the last request
+    rig.run_for(Duration::from_millis(600)); // past the last request
     let before = rig.publisher.keyframe_requests;
     let request = LinkMessage::Keyframe(TRACK, LayerIndex(0));
     rig.shard.on_link(TO, request, now());
@@ -169,7 +169,7 @@ fn a_keyframe_is_asked_of_the_publisher_for_a_link_and_interest_ends() {
         .on_link(TO, LinkMessage::Interest(TRACK, LayerSet::NONE), now());
     media(&mut rig, TO);
     rig.send(PACKETS, true, 900);
-    rig.settle(Duration::from_millis(30));
+    rig.run_for(Duration::from_millis(30));
     assert!(media(&mut rig, TO).is_empty());
 }
 
@@ -211,7 +211,7 @@ fn what_another_node_makes_up_is_refused() {
     assert_eq!(refused(&rig) - before, 4);
     rig.subscribers[0].received.clear();
     rig.send(PACKETS, true, 900);
-    rig.settle(Duration::from_millis(30));
+    rig.run_for(Duration::from_millis(30));
     assert_eq!(rig.subscribers[0].received.len(), PACKETS, "it plays on");
 }
 
@@ -227,7 +227,7 @@ fn with_a_link_go_the_tracks_that_it_brought() {
     rig.shard.close_link(TO);
     rig.subscribers[0].received.clear();
     rig.send(PACKETS, false, 900);
-    rig.settle(Duration::from_millis(30));
+    rig.run_for(Duration::from_millis(30));
     assert_eq!(rig.subscribers[0].received.len(), PACKETS);
     assert_eq!(rig.shard.report.drops.of(DropReason::LinkFull), 0);
     for link in 0..MAX_LINKS as u32 {

@@ -103,7 +103,7 @@ fn play(row: &Restart) -> Seen {
         .iter_mut()
         .for_each(|client| client.received.clear());
     rig.skip(row.pause);
-    let ended = rig.told.iter().find_map(|event| match event {
+    let ended = rig.events.iter().find_map(|event| match event {
         ShardEvent::Closed { reason, .. } => Some(reason),
         _ => None,
     });
@@ -168,8 +168,8 @@ fn numbers(client: &Client) -> Vec<u64> {
 fn frames(rig: &mut Rig, count: usize, keyframe: bool) -> usize {
     for number in 0..count {
         rig.send(2, keyframe && number == 0, 1_000);
-        rig.settle(FRAME / 8);
+        rig.run_for(FRAME / 8);
     }
-    rig.settle(FRAME);
+    rig.run_for(FRAME);
     2 * count
 }

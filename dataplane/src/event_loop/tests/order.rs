@@ -45,7 +45,7 @@ fn a_call_of_two_does_not_wait_until_thousands_have_their_frame() {
         !rig.shard.forwarding.schedule.is_empty(),
         "the others still do"
     );
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     for client in &rig.subscribers {
         assert_eq!(client.received.len(), PACKETS);
     }
@@ -58,7 +58,7 @@ fn what_comes_meanwhile_goes_with_the_rest_to_those_who_wait() {
     let before = in_the_middle(&mut rig);
     let served = (rig.shard.report.traffic.packets_out - before) as usize / PACKETS;
     rig.send(PACKETS, false, 1_000);
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     for client in &rig.subscribers {
         let seqs: Vec<u64> = client
             .received
@@ -126,9 +126,9 @@ fn what_a_shard_has_no_time_for_is_lost_by_name_and_nothing_else() {
     rig.send(PACKETS, false, 1_000);
     assert!(rig.pass());
     assert_eq!(lost(&rig), 2 * PACKETS as u64, "the frame that came");
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     rig.send(PACKETS, false, 1_000);
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     for client in &rig.subscribers {
         assert_eq!(client.received.len(), 2 * PACKETS, "the first and the last");
     }

@@ -39,7 +39,7 @@ fn the_tick_is_slow_only_where_nothing_happens() {
     rig.shard.close(publisher);
     rig.shard.periodic.has_news = true; // as if the loop, which does not run here, had been woken
     assert!(left(&rig) <= TICK, "that they left is not reported yet");
-    rig.settle(Duration::from_secs(1));
+    rig.run_for(Duration::from_secs(1));
     assert!(left(&rig) > TICK && left(&rig) <= QUIET_TICK);
     let now = Instant::now();
     rig.shard.note_activity(now);

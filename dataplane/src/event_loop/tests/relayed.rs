@@ -52,7 +52,7 @@ pub(super) fn turn(media: SocketAddr, port: u16) -> TurnService {
 }
 
 /// A client's TURN allocation, and the channel through which all its datagrams pass.
-pub(super) struct Leg {
+pub(super) struct RelayedPath {
     turn: SocketAddr,
     media: SocketAddr,
     relayed: SocketAddr,
@@ -62,7 +62,7 @@ pub(super) struct Leg {
     pub(super) lengths: Vec<usize>,
 }
 
-impl Leg {
+impl RelayedPath {
     /// Makes an allocation with a channel to the media port.
     pub(super) fn open(socket: &UdpSocket, rig: &mut Rig) -> Self {
         let (turn, media) = (rig.turn_addr(), rig.media());
@@ -145,7 +145,7 @@ fn a_relayed_subscriber_gets_every_packet_and_no_socket_is_opened_for_it() {
         rig.send(1, true, 1_000);
         !rig.subscribers[1].received.is_empty()
     });
-    rig.settle(Duration::from_millis(100));
+    rig.run_for(Duration::from_millis(100));
     rig.subscribers
         .iter_mut()
         .for_each(|client| client.received.clear());
@@ -153,7 +153,7 @@ fn a_relayed_subscriber_gets_every_packet_and_no_socket_is_opened_for_it() {
         rig.send(1 + frame % 7, frame == 0, 1_100);
         rig.step();
     }
-    rig.settle(Duration::from_millis(200));
+    rig.run_for(Duration::from_millis(200));
     let counts: Vec<usize> = rig.subscribers.iter().map(|c| c.received.len()).collect();
     assert_eq!(counts[0], counts[1], "as many as who is not relayed");
     assert!(counts[1] >= (0..50).map(|frame| 1 + frame % 7).sum::<usize>());
@@ -173,7 +173,7 @@ fn without_credentials_an_allocation_goes_on_while_a_session_uses_it() {
     let mut rig = Rig::start(1);
     let client = rig.relayed();
     let own = client.socket.local_addr().unwrap();
-    let refresh = client.leg().unwrap().refresh.clone();
+    let refresh = client.relayed_path().unwrap().refresh.clone();
     assert_eq!(refreshed(&mut rig, own, &refresh), Some(401), "nobody's");
     rig.subscribe(SessionKey(900), client);
     rig.until("the relayed one to connect", |rig| {
@@ -210,7 +210,7 @@ fn what_is_too_long_for_a_media_socket_is_too_long_through_the_relay() {
     ] {
         // RTP of an unknown SSRC.
         let datagram = [&[0x80][..], &vec![96; bytes - 1]].concat();
-        let (message, _) = client.leg().unwrap().wrap(&datagram, media);
+        let (message, _) = client.relayed_path().unwrap().wrap(&datagram, media);
         rig.shard.turn_message(&known, &message, now);
         assert_eq!(
             rig.shard.report.drops.of(DropReason::Truncated),

@@ -38,12 +38,12 @@ use crate::stream::{Streams, TlsOptions};
 use crate::turn::Now;
 
 use super::relayed;
-use super::relayed::Leg;
+use super::relayed::RelayedPath;
 
 pub(super) const TRACK: TrackKey = TrackKey(7);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Minimum number of steps of all clients in any simulated time.
-const SETTLE_STEPS: usize = 4;
+const MIN_STEPS: usize = 4;
 
 thread_local! {
     static AHEAD: Cell<Duration> = const { Cell::new(Duration::ZERO) };
@@ -72,7 +72,7 @@ pub(super) struct Rig {
     pub(super) subscribers: Vec<Client>,
     turn: SocketAddr,
     /// Events that the control plane received.
-    pub(super) told: Vec<ShardEvent>,
+    pub(super) events: Vec<ShardEvent>,
 }
 
 /// The client of a session: its session layer and its socket.
@@ -80,7 +80,7 @@ pub(super) struct Client {
     pub(super) rtc: Rtc,
     pub(super) socket: UdpSocket,
     addr: SocketAddr,
-    leg: Option<Leg>,
+    relayed_path: Option<RelayedPath>,
     /// Index of the session on the shard.
     pub(super) index: SessionIndex,
     pub(super) connected: bool,
@@ -160,7 +160,7 @@ impl Rig {
             publisher,
             subscribers: Vec::new(),
             turn: SocketAddr::new(loopback, turn_port),
-            told: Vec::new(),
+            events: Vec::new(),
         };
         rig.until("the publisher to connect", |rig| rig.publisher.connected);
         for number in 0..subscribers as u64 {
@@ -175,7 +175,7 @@ impl Rig {
                 .iter()
                 .all(|client| !client.received.is_empty())
         });
-        rig.settle(Duration::from_millis(50));
+        rig.run_for(Duration::from_millis(50));
         for client in &mut rig.subscribers {
             client.received.clear();
         }
@@ -213,7 +213,7 @@ impl Rig {
             receiver.drive(now());
             !receiver.received.is_empty()
         });
-        self.settle(Duration::from_millis(50));
+        self.run_for(Duration::from_millis(50));
         receiver.drive(now());
         receiver.received.clear();
         (sender, receiver)
@@ -231,8 +231,8 @@ impl Rig {
     /// A client that sends all datagrams through the TURN server.
     pub(super) fn relayed(&mut self) -> Client {
         let socket = Client::socket();
-        let leg = Leg::open(&socket, self);
-        Client::with(socket, Some(leg))
+        let relayed_path = RelayedPath::open(&socket, self);
+        Client::with(socket, Some(relayed_path))
     }
 
     /// Address of the media port.
@@ -246,11 +246,11 @@ impl Rig {
     }
 
     /// Runs the shard until `time` has passed.
-    pub(super) fn settle(&mut self, time: Duration) {
-        let settled = now() + time;
+    pub(super) fn run_for(&mut self, time: Duration) {
+        let end = now() + time;
         let mut steps = 0;
         // If the host is slow, the clients must still get their steps.
-        while now() < settled || steps < SETTLE_STEPS {
+        while now() < end || steps < MIN_STEPS {
             self.step();
             steps += 1;
             std::thread::sleep(Duration::from_millis(2));
@@ -294,7 +294,7 @@ impl Rig {
         while run::turn(shard, &mut self.io, &mut self.busy, at(now)) {}
         while let Some(letter) = shard.outbox.mesh().take_control() {
             if let ToControl::Event(event) = letter {
-                self.told.push(event);
+                self.events.push(event);
             }
         }
     }
@@ -343,9 +343,9 @@ impl Client {
         socket
     }
 
-    fn with(socket: UdpSocket, leg: Option<Leg>) -> Self {
+    fn with(socket: UdpSocket, relayed_path: Option<RelayedPath>) -> Self {
         let own = socket.local_addr().unwrap();
-        let addr = leg.as_ref().map_or(own, Leg::relayed);
+        let addr = relayed_path.as_ref().map_or(own, RelayedPath::relayed);
         let mut rtc = config()
             .enable_opus(true, false)
             .enable_vp8(true)
@@ -355,7 +355,7 @@ impl Client {
             rtc,
             socket,
             addr,
-            leg,
+            relayed_path,
             index: SessionIndex(usize::MAX),
             connected: false,
             received: Vec::new(),
@@ -477,8 +477,8 @@ impl Client {
     }
 
     /// TURN allocation of the client, if it is relayed.
-    pub(super) fn leg(&self) -> Option<&Leg> {
-        self.leg.as_ref()
+    pub(super) fn relayed_path(&self) -> Option<&RelayedPath> {
+        self.relayed_path.as_ref()
     }
 
     /// Handles received datagrams, and sends due ones.
@@ -487,9 +487,9 @@ impl Client {
         self.drain();
         let mut buffer = [0; 2_048];
         while let Ok((length, source)) = self.socket.recv_from(&mut buffer) {
-            let (bytes, source) = match &mut self.leg {
+            let (bytes, source) = match &mut self.relayed_path {
                 None => (&buffer[..length], source),
-                Some(leg) => match leg.unwrap(&buffer[..length], source) {
+                Some(relayed_path) => match relayed_path.unwrap(&buffer[..length], source) {
                     Some(unwrapped) => unwrapped,
                     None => continue,
                 },
@@ -525,9 +525,11 @@ impl Client {
                         self.loses_next -= 1;
                         continue;
                     }
-                    let (bytes, to) = match &mut self.leg {
+                    let (bytes, to) = match &mut self.relayed_path {
                         None => (transmit.contents.to_vec(), transmit.destination),
-                        Some(leg) => leg.wrap(&transmit.contents, transmit.destination),
+                        Some(relayed_path) => {
+                            relayed_path.wrap(&transmit.contents, transmit.destination)
+                        }
                     };
                     let _ = self.socket.send_to(&bytes, to);
                 }

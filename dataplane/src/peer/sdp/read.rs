@@ -152,8 +152,8 @@ impl Direction {
 /// The first bytes of the client's text, for an error.
 pub(super) fn shortened(text: &str) -> &str {
     const SHOWN: usize = 40;
-    let mut ends = (0..=SHOWN.min(text.len())).rev();
-    let end = ends.find(|end| text.is_char_boundary(*end));
+    let mut addresses = (0..=SHOWN.min(text.len())).rev();
+    let end = addresses.find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or(0)]
 }
 

@@ -235,7 +235,7 @@ impl Subscriber {
         out.events.push(PeerEvent::Offer(offer));
     }
 
-    /// Ends m-lines of ended subscriptions, and assigns m-lines to new subscriptions.
+    /// PacketAddresses m-lines of ended subscriptions, and assigns m-lines to new subscriptions.
     fn change_lines(&mut self, api: &mut SdpApi<'_>) {
         let mut free: Vec<usize> = (0..self.slots.len())
             .filter(|slot| self.slots[*slot].state == SlotState::Free)

@@ -9,7 +9,7 @@ use crate::limits::{
     MAX_SYNC_NAME_BYTES,
 };
 use crate::media::codec::MediaKind;
-use crate::media::layer_allocation::Wish;
+use crate::media::layer_allocation::SubscriptionParams;
 use crate::media::subscription::SyncGroup;
 use crate::media::track::{LayerSpec, TrackSpec};
 use crate::peer::command::CommandError;
@@ -128,20 +128,20 @@ pub(super) fn track_spec(key: TrackKey, track: &proto::Track) -> Result<TrackSpe
     })
 }
 
-pub(super) fn wish(wish: Option<proto::Wish>) -> Wish {
-    let wish = wish.unwrap_or_default();
-    Wish {
-        paused: wish.paused,
-        max_height: wish.max_height,
-        priority: wish.priority,
+pub(super) fn subscription_params(params: Option<proto::Wish>) -> SubscriptionParams {
+    let params = params.unwrap_or_default();
+    SubscriptionParams {
+        paused: params.paused,
+        max_height: params.max_height,
+        priority: params.priority,
     }
 }
 
-pub(super) fn wish_to_proto(wish: Wish) -> proto::Wish {
+pub(super) fn params_to_proto(params: SubscriptionParams) -> proto::Wish {
     proto::Wish {
-        paused: wish.paused,
-        max_height: wish.max_height,
-        priority: wish.priority,
+        paused: params.paused,
+        max_height: params.max_height,
+        priority: params.priority,
     }
 }
 

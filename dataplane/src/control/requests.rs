@@ -205,7 +205,7 @@ impl Control {
             put.push(Wanted {
                 track: named,
                 kind,
-                wish: convert::wish(track.wish),
+                params: convert::subscription_params(track.wish),
                 group: convert::group(track.group.as_ref())?,
                 formats: self.directory.formats_of(named),
             });
@@ -424,7 +424,7 @@ impl Control {
         let id = self.directory.track_id(state.track)?;
         Some(proto::Subscription {
             track: id.to_string(),
-            wish: Some(convert::wish_to_proto(state.wish)),
+            wish: Some(convert::params_to_proto(state.params)),
             mid: state.mid.clone(),
             rid: state.rid.clone(),
         })

@@ -32,7 +32,7 @@ pub async fn run(
     let mut io = Sockets {
         engine: Engine::start(&start, &sockets)?,
         overflows: Overflows::default(),
-        places: sockets.places(),
+        socket_index: sockets.socket_index(),
     };
     let mut busy = BusyMeter::new(clock::now());
     let mut had_activity = true;
@@ -100,12 +100,17 @@ pub(super) fn turn(shard: &mut Shard, io: &mut Sockets, busy: &mut BusyMeter, at
 fn flush(shard: &mut Shard, io: &mut Sockets, now: Instant) -> bool {
     shard.redirect(now);
     let Shard { report, egress, .. } = shard;
-    let (engine, places) = (&mut io.engine, &io.places);
+    let (engine, socket_index) = (&mut io.engine, &io.socket_index);
     let queues = &mut egress.queues;
-    let mut waits = transmit(queues, engine, (places, PortKind::Media), report);
+    let mut waits = transmit(queues, engine, (socket_index, PortKind::Media), report);
     if let Some(turn) = &mut egress.turn {
         turn.flush_peers(report);
-        waits |= transmit(turn.queues(), engine, (places, PortKind::Turn), report);
+        waits |= transmit(
+            turn.queues(),
+            engine,
+            (socket_index, PortKind::Turn),
+            report,
+        );
     }
     egress.streams.flush(now);
     waits

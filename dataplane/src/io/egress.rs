@@ -238,7 +238,7 @@ fn refused(error: io::Error) -> EgressError {
 mod tests {
     use std::net::IpAddr;
 
-    use super::super::route::{Facts, Link, Local, Neighbour, Reachability, Route, Way};
+    use super::super::route::{Facts, Link, Local, Neighbour, Reachability, Route, RouteTarget};
     use super::*;
 
     /// Routes to everything through one router, with an MTU of 1,500 bytes.
@@ -246,7 +246,7 @@ mod tests {
         let all = |to: &str, via: &str| Route {
             to: to.parse().unwrap(),
             length: 0,
-            way: Way::Link {
+            target: RouteTarget::Link {
                 interface: 7,
                 router: Some(via.parse().unwrap()),
                 mtu: u32::MAX,

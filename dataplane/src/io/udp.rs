@@ -56,7 +56,7 @@ pub enum Family {
 
 /// Port kind and address family of each socket, in the order of [`ShardSockets::iter`].
 #[derive(Debug, Clone, Default)]
-pub struct Places(Vec<(PortKind, Family)>);
+pub struct SocketIndex(Vec<(PortKind, Family)>);
 
 /// Common properties of all sockets of a group.
 #[derive(Debug, Clone, Copy)]
@@ -133,7 +133,7 @@ impl Pair {
 }
 
 impl ShardSockets {
-    /// All sockets, in the order of [`Places`].
+    /// All sockets, in the order of [`SocketIndex`].
     pub fn iter(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let pairs = std::iter::once(&self.media).chain(&self.turn);
         pairs.flat_map(Pair::iter).map(AsFd::as_fd)
@@ -150,18 +150,18 @@ impl ShardSockets {
     }
 
     /// Port kind and address family of each socket.
-    pub fn places(&self) -> Places {
+    pub fn socket_index(&self) -> SocketIndex {
         let media = std::iter::once((PortKind::Media, &self.media));
         let turn = self.turn.iter().map(|pair| (PortKind::Turn, pair));
         let families = |(port, pair): (PortKind, &Pair)| {
             let v6 = pair.v6.is_some().then_some((port, Family::V6));
             std::iter::once((port, Family::V4)).chain(v6)
         };
-        Places(media.chain(turn).flat_map(families).collect())
+        SocketIndex(media.chain(turn).flat_map(families).collect())
     }
 }
 
-impl Places {
+impl SocketIndex {
     /// Kind of the port of the socket at index `place`.
     pub fn port_kind(&self, place: usize) -> PortKind {
         self.0.get(place).map_or(PortKind::Media, |(port, _)| *port)
@@ -265,15 +265,15 @@ mod tests {
             turn: Some(pair()),
         };
         sockets.media.v6 = None; // as on a host without IPv6
-        let places = sockets.places();
-        assert_eq!(places.of(PortKind::Media, Family::V4), Some(0));
-        assert_eq!(places.of(PortKind::Media, Family::V6), None);
-        assert_eq!(places.of(PortKind::Turn, Family::V4), Some(1));
+        let socket_index = sockets.socket_index();
+        assert_eq!(socket_index.of(PortKind::Media, Family::V4), Some(0));
+        assert_eq!(socket_index.of(PortKind::Media, Family::V6), None);
+        assert_eq!(socket_index.of(PortKind::Turn, Family::V4), Some(1));
         assert_eq!(
-            [places.port_kind(0), places.port_kind(1)],
+            [socket_index.port_kind(0), socket_index.port_kind(1)],
             [PortKind::Media, PortKind::Turn]
         );
-        assert_eq!(sockets.iter().count(), places.0.len());
+        assert_eq!(sockets.iter().count(), socket_index.0.len());
     }
 
     #[test]

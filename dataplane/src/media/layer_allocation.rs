@@ -10,7 +10,7 @@ use crate::limits::MAX_LAYERS;
 
 /// Parameters of a subscription: pause, maximum height, priority.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Wish {
+pub struct SubscriptionParams {
     /// True: send no media, and keep the m-line.
     pub paused: bool,
     /// Maximum height in pixels; 0: no limit.
@@ -23,7 +23,7 @@ pub struct Wish {
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate {
     /// Parameters of the subscription.
-    pub wish: Wish,
+    pub params: SubscriptionParams,
     /// Number of declared layers; 1 without simulcast.
     pub layers: u8,
     /// Height of each layer in pixels; 0 when unknown.
@@ -42,7 +42,7 @@ pub fn allocate(candidates: &[Candidate], budget_bps: u64) -> Vec<Option<LayerIn
     let mut given: Vec<Option<LayerIndex>> = vec![None; candidates.len()];
     let mut left = budget_bps as f64;
     let mut order: Vec<usize> = (0..candidates.len()).collect();
-    order.sort_by_key(|&index| std::cmp::Reverse(candidates[index].wish.priority));
+    order.sort_by_key(|&index| std::cmp::Reverse(candidates[index].params.priority));
     for round in 0..MAX_LAYERS {
         for &index in &order {
             let candidate = &candidates[index];
@@ -101,7 +101,7 @@ impl Candidate {
     /// Layers that may be sent, lowest first: with packets, and not higher than requested. The lowest layer may always
     /// be sent.
     fn eligible(&self) -> Vec<LayerIndex> {
-        if self.wish.paused {
+        if self.params.paused {
             return Vec::new();
         }
         let live: Vec<LayerIndex> = (0..self.layers)
@@ -114,7 +114,7 @@ impl Candidate {
             return vec![self.current.unwrap_or(LayerIndex(0))];
         }
         let fits = |layer: &LayerIndex| {
-            self.wish.max_height == 0 || self.heights[layer.index()] <= self.wish.max_height
+            self.params.max_height == 0 || self.heights[layer.index()] <= self.params.max_height
         };
         let lowest = live[0];
         live.into_iter()
@@ -138,9 +138,9 @@ mod tests {
     use super::*;
     use crate::key::LayerSet;
 
-    fn simulcast(wish: Wish, current: Option<u8>) -> Candidate {
+    fn simulcast(params: SubscriptionParams, current: Option<u8>) -> Candidate {
         Candidate {
-            wish,
+            params,
             layers: 3,
             heights: [180, 360, 720],
             status: TrackStatus {
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_best_layer_that_fits_with_a_margin_to_rise_and_none_to_stay() {
-        let fresh = simulcast(Wish::default(), None);
+        let fresh = simulcast(SubscriptionParams::default(), None);
         for (budget, expected) in [
             (0, Some(0)),
             (200_000, Some(0)),
@@ -174,7 +174,7 @@ mod tests {
             [Some(1)],
             "a rise needs a margin"
         );
-        let high = simulcast(Wish::default(), Some(2));
+        let high = simulcast(SubscriptionParams::default(), Some(2));
         assert_eq!(
             layers(&[high], 1_750_000),
             [Some(2)],
@@ -185,13 +185,13 @@ mod tests {
     #[test]
     fn everybody_gets_the_lowest_before_anybody_gets_more() {
         let important = simulcast(
-            Wish {
+            SubscriptionParams {
                 priority: 9,
-                ..Wish::default()
+                ..SubscriptionParams::default()
             },
             None,
         );
-        let other = simulcast(Wish::default(), None);
+        let other = simulcast(SubscriptionParams::default(), None);
         assert_eq!(layers(&[other, important], 400_000), [Some(0), Some(0)]);
         assert_eq!(layers(&[other, important], 800_000), [Some(0), Some(1)]);
         assert_eq!(layers(&[other, important], 0), [Some(0), Some(0)]);
@@ -199,30 +199,30 @@ mod tests {
 
     #[test]
     fn wishes_are_kept() {
-        let small = Wish {
+        let small = SubscriptionParams {
             max_height: 360,
-            ..Wish::default()
+            ..SubscriptionParams::default()
         };
         assert_eq!(layers(&[simulcast(small, None)], 9_000_000), [Some(1)]);
-        let tiny = Wish {
+        let tiny = SubscriptionParams {
             max_height: 90,
-            ..Wish::default()
+            ..SubscriptionParams::default()
         };
         assert_eq!(
             layers(&[simulcast(tiny, None)], 9_000_000),
             [Some(0)],
             "never nothing"
         );
-        let paused = Wish {
+        let paused = SubscriptionParams {
             paused: true,
-            ..Wish::default()
+            ..SubscriptionParams::default()
         };
         assert_eq!(layers(&[simulcast(paused, Some(2))], 9_000_000), [None]);
     }
 
     #[test]
     fn a_dead_layer_is_not_waited_for() {
-        let mut candidate = simulcast(Wish::default(), Some(2));
+        let mut candidate = simulcast(SubscriptionParams::default(), Some(2));
         candidate.status.live = [0, 1].map(LayerIndex).into_iter().collect();
         assert_eq!(layers(&[candidate], 9_000_000), [Some(1)]);
         candidate.status.live = LayerSet::NONE;
@@ -238,8 +238,8 @@ mod tests {
     #[test]
     fn the_target_is_the_cheapest_next_layer_and_everything() {
         let candidates = [
-            simulcast(Wish::default(), Some(0)),
-            simulcast(Wish::default(), Some(1)),
+            simulcast(SubscriptionParams::default(), Some(0)),
+            simulcast(SubscriptionParams::default(), Some(1)),
         ];
         let given = [Some(LayerIndex(0)), Some(LayerIndex(1))];
         let target = target(&candidates, &given);

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::layer_allocation::Wish;
+use super::layer_allocation::SubscriptionParams;
 use super::packet::MediaPacket;
 use super::track::TrackFormats;
 use crate::key::{LayerIndex, LayerSet, TrackKey};
@@ -21,7 +21,7 @@ pub struct Subscription {
     /// Audio or video, as the track.
     pub kind: MediaKind,
     /// Parameters of the subscription.
-    pub wish: Wish,
+    pub params: SubscriptionParams,
     /// Lip sync group of the track; boxed, because sending does not need it.
     pub group: Option<Box<SyncGroup>>,
     /// The m-line of the subscription, as an index into the session's slots; `None` before it is offered.
@@ -79,7 +79,7 @@ pub struct Wanted {
     /// Audio or video, as the track.
     pub kind: MediaKind,
     /// Pause, maximum height and priority of the subscription.
-    pub wish: Wish,
+    pub params: SubscriptionParams,
     /// Lip sync group; `None`: the track plays by itself.
     pub group: Option<SyncGroup>,
     /// Formats that the publisher may send, if known.
@@ -127,15 +127,15 @@ impl Subscription {
         let Wanted {
             track,
             kind,
-            wish,
+            params,
             group,
             formats: _,
         } = wanted;
-        let target = (!wish.paused && kind.is_audio()).then_some(LayerIndex(0));
+        let target = (!params.paused && kind.is_audio()).then_some(LayerIndex(0));
         Self {
             track,
             kind,
-            wish,
+            params,
             group: group.map(Box::new),
             slot: None,
             place: None,
@@ -326,7 +326,7 @@ pub(crate) mod tests {
         Subscription::new(Wanted {
             track: TrackKey(1),
             kind,
-            wish: Wish::default(),
+            params: SubscriptionParams::default(),
             group: None,
             formats: None,
         })

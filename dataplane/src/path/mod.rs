@@ -18,7 +18,7 @@ pub mod transmit; // 7: sends to the kernel
 use std::time::Instant;
 
 use crate::io::engine::Engine;
-use crate::io::udp::{Places, PortKind};
+use crate::io::udp::{PortKind, SocketIndex};
 use crate::limits::{DATAGRAMS_PER_TURN, RECEIVES_PER_TURN};
 use crate::shard::state::Shard;
 use arrive::{Arrived, Overflows};
@@ -31,7 +31,7 @@ pub struct Sockets {
     /// Counters of datagrams that the kernel dropped.
     pub overflows: Overflows,
     /// Port and address family of each socket.
-    pub places: Places,
+    pub socket_index: SocketIndex,
 }
 
 /// Receives from the sockets: hops 1 to 3. `on_turn` handles datagrams of the TURN port. True when more may wait.
@@ -44,7 +44,7 @@ pub fn receive(
     let Sockets {
         engine,
         overflows,
-        places,
+        socket_index,
     } = sockets;
     let mut datagrams = 0;
     for _ in 0..RECEIVES_PER_TURN {
@@ -53,7 +53,7 @@ pub fn receive(
             let Some(joined) = overflows.get(engine, index, &mut shard.report) else {
                 continue;
             };
-            let port = places.port_kind(joined.socket);
+            let port = socket_index.port_kind(joined.socket);
             for datagram in joined.datagrams(&mut shard.report) {
                 datagrams += 1;
                 match port {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::drop_reason::DropReason;
 use crate::io::engine::Engine;
 use crate::io::sys::refuses_runs;
-use crate::io::udp::{Places, PortKind};
+use crate::io::udp::{PortKind, SocketIndex};
 use crate::report::ShardReport;
 use crate::send::queue::{Placed, Run, SendQueue, SendQueues};
 
@@ -16,12 +16,12 @@ use crate::send::queue::{Placed, Run, SendQueue, SendQueues};
 pub fn transmit(
     queues: &mut SendQueues,
     engine: &mut Engine,
-    (places, port): (&Places, PortKind),
+    (socket_index, port): (&SocketIndex, PortKind),
     report: &mut ShardReport,
 ) -> bool {
     let mut waits = false;
     for (family, queue) in queues.by_family() {
-        if let Some(socket) = places.of(port, family) {
+        if let Some(socket) = socket_index.of(port, family) {
             waits |= flush(queue, engine, socket, report);
         }
     }

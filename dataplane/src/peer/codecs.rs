@@ -33,7 +33,7 @@ const MORE_H264: [(u8, u8, bool, u32); 3] = [
 
 /// Codecs that an m-line offers to one subscriber.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Menu {
+pub(super) struct OfferedFormats {
     /// Supported codecs in order of preference.
     pub(super) codecs: Vec<PayloadParams>,
     pub(super) is_stereo: bool,
@@ -76,7 +76,7 @@ fn is_same(params: &PayloadParams, spec: LibrarySpec) -> bool {
 /// Codecs to offer to a subscriber for a track of `kind` whose publisher has negotiated `formats`: the publisher's
 /// codecs in its order, and for each the exact format first and then formats whose decoders can also decode it. `None`:
 /// formats are not known yet, so all supported codecs are offered.
-pub(super) fn menu(kind: MediaKind, formats: Option<&TrackFormats>) -> Menu {
+pub(super) fn offered_formats(kind: MediaKind, formats: Option<&TrackFormats>) -> OfferedFormats {
     let ours = || {
         SPOKEN
             .params()
@@ -84,30 +84,33 @@ pub(super) fn menu(kind: MediaKind, formats: Option<&TrackFormats>) -> Menu {
             .filter(|params| params.spec().codec.is_audio() == kind.is_audio())
     };
     let Some(TrackFormats { codecs, is_stereo }) = formats else {
-        return Menu {
+        return OfferedFormats {
             codecs: ours().copied().collect(),
             is_stereo: false,
         };
     };
-    let mut menu: Vec<PayloadParams> = Vec::new();
+    let mut offered_formats: Vec<PayloadParams> = Vec::new();
     for codec in codecs {
         let mut fitting: Vec<(Fit, PayloadParams)> = ours()
             .filter_map(|params| Some((fit(params.spec(), library(codec))?, *params)))
             .collect();
         fitting.sort_by_key(|(fit, _)| *fit);
         for (_, params) in fitting {
-            if !menu.iter().any(|known| known.pt() == params.pt()) {
-                menu.push(params);
+            if !offered_formats
+                .iter()
+                .any(|known| known.pt() == params.pt())
+            {
+                offered_formats.push(params);
             }
         }
     }
-    Menu {
-        codecs: menu,
+    OfferedFormats {
+        codecs: offered_formats,
         is_stereo: *is_stereo,
     }
 }
 
-impl Menu {
+impl OfferedFormats {
     /// True if this contains all codecs of `other`.
     pub(super) fn covers(&self, other: &Self) -> bool {
         let has = |params: &PayloadParams| self.codecs.iter().any(|had| had.pt() == params.pt());
@@ -294,8 +297,12 @@ mod tests {
         *found.unwrap()
     }
 
-    fn pts(menu: &Menu) -> Vec<u8> {
-        menu.codecs.iter().map(|params| *params.pt()).collect()
+    fn pts(offered_formats: &OfferedFormats) -> Vec<u8> {
+        offered_formats
+            .codecs
+            .iter()
+            .map(|params| *params.pt())
+            .collect()
     }
 
     #[test]
@@ -308,14 +315,14 @@ mod tests {
                     .collect(),
                 is_stereo: false,
             };
-            pts(&menu(MediaKind::Video, Some(&formats)))
+            pts(&offered_formats(MediaKind::Video, Some(&formats)))
         };
         assert_eq!(of(&[45, 96]), [45, 96]);
         assert_eq!(of(&[98]), [98], "vp9 of profile 0 alone");
         // Constrained baseline in mode 1, then the formats whose decoders can decode it.
         assert_eq!(of(&[108]), [108, 127, 123, 114, 39]);
         assert_eq!(of(&[114, 96]), [114, 96], "nothing decodes high but high");
-        assert_eq!(pts(&menu(MediaKind::Audio, None)), [111]);
+        assert_eq!(pts(&offered_formats(MediaKind::Audio, None)), [111]);
     }
 
     #[test]

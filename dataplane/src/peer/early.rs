@@ -18,7 +18,7 @@ use crate::ice::credentials::IceKey;
 use crate::io::entropy::Entropy;
 use crate::key::{SessionKey, TrackKey};
 use crate::media::codec::MediaKind;
-use crate::media::layer_allocation::Wish;
+use crate::media::layer_allocation::SubscriptionParams;
 use crate::media::subscription::Wanted;
 use crate::srtp::AeadChoice;
 
@@ -107,7 +107,7 @@ fn checks_before_the_answer_cost_no_time() {
     let wanted = Wanted {
         track: TrackKey(1),
         kind: MediaKind::Video,
-        wish: Wish::default(),
+        params: SubscriptionParams::default(),
         group: None,
         formats: None,
     };

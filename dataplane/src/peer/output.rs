@@ -95,7 +95,7 @@ pub struct SubscriptionState {
     /// The track of the subscription.
     pub track: TrackKey,
     /// Parameters of the subscription.
-    pub wish: crate::media::layer_allocation::Wish,
+    pub params: crate::media::layer_allocation::SubscriptionParams,
     /// The m-line; empty until offered.
     pub mid: String,
     /// The layer that is forwarded now.

@@ -183,14 +183,14 @@ mod tests {
             first_batch: u32::MAX - 1,
             ..Backlog::default()
         };
-        let places: Vec<_> = (0..4)
+        let numbers: Vec<_> = (0..4)
             .map(|seq| push_and_schedule(&mut backlog, &mut work, SessionIndex(seq as usize), seq))
             .collect();
-        assert_eq!(places[1], (u32::MAX, 0));
+        assert_eq!(numbers[1], (u32::MAX, 0));
         for served in 0..4 {
             backlog.free_served(&work);
             assert_eq!(backlog.packets.len(), 4 - served);
-            for (seq, (batch, place)) in (0..).zip(&places).skip(served) {
+            for (seq, (batch, place)) in (0..).zip(&numbers).skip(served) {
                 assert_eq!(backlog.packet(*place).seq, seq);
                 assert_eq!(backlog.batch(*batch).packets, [*place]);
                 assert_eq!(backlog.batch(*batch).track, TrackKey(seq));
@@ -268,8 +268,8 @@ mod tests {
                     let track = backlog.batch(packets.batch).track.0;
                     assert_eq!(track, u64::from(packets.sub.0));
                     let seqs: &mut Vec<u64> = got.entry((index, track)).or_default();
-                    let places = &backlog.batch(packets.batch).packets;
-                    seqs.extend(places.iter().map(|place| backlog.packet(*place).seq));
+                    let numbers = &backlog.batch(packets.batch).packets;
+                    seqs.extend(numbers.iter().map(|place| backlog.packet(*place).seq));
                 }
             }
             backlog.free_served(&work);

@@ -76,7 +76,7 @@ impl Shard {
                     *height = layer.height;
                 }
                 let candidate = Candidate {
-                    wish: subscription.wish,
+                    params: subscription.params,
                     layers: layers.len().max(1) as u8,
                     heights,
                     status: entry.status,

@@ -35,11 +35,11 @@ impl StreamStart {
     }
 
     /// Binds TCP listeners for sessions at the same port as UDP.
-    pub(super) fn bind_ice(&mut self, wished: u16, port: u16) -> anyhow::Result<()> {
+    pub(super) fn bind_ice(&mut self, requested_port: u16, port: u16) -> anyhow::Result<()> {
         match self.bind(ListenerKind::Ice, "udp-port, or say ice-tcp false", port) {
             Ok(_) => self.has_ice = true,
             // If any port is allowed, it is not a mistake that this one is taken.
-            Err(error) if wished == 0 => {
+            Err(error) if requested_port == 0 => {
                 tracing::warn!(%error, "sessions are not reached over tcp");
             }
             Err(error) => return Err(error),

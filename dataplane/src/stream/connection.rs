@@ -150,7 +150,7 @@ impl Connection {
     }
 
     /// Events that epoll should watch.
-    pub(super) fn wishes(&self) -> EventFlags {
+    pub(super) fn wanted_events(&self) -> EventFlags {
         let mut flags = EventFlags::empty();
         let is_full = match &self.phase {
             Phase::Http(upstream) => upstream.waiting_bytes() >= PROXY_BYTES,

@@ -314,11 +314,11 @@ impl Streams {
         let Some(connection) = self.connections.get_mut(index) else {
             return;
         };
-        let wishes = connection.wishes();
-        if wishes != connection.watched {
-            connection.watched = wishes;
+        let wanted_events = connection.wanted_events();
+        if wanted_events != connection.watched {
+            connection.watched = wanted_events;
             let (token, socket) = (Token::Client(index).data(), &connection.layer.socket);
-            let _ = epoll::modify(&self.epoll, socket, token, wishes);
+            let _ = epoll::modify(&self.epoll, socket, token, wanted_events);
         }
     }
 

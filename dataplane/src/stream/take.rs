@@ -36,7 +36,7 @@ impl Streams {
         if !is_readable {
             return false;
         }
-        if !connection.wishes().contains(EventFlags::IN) {
+        if !connection.wanted_events().contains(EventFlags::IN) {
             // More data will be reported after a read. The kernel always reports a closed connection, whatever events
             // are watched.
             if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
@@ -201,7 +201,7 @@ impl Streams {
         let upstream = self.tls.http.map(|to| {
             let mut upstream = Upstream::connect(to)?;
             let token = Token::Upstream(index).data();
-            upstream.watched = upstream.wishes(0);
+            upstream.watched = upstream.wanted_events(0);
             epoll::add(&self.epoll, &upstream.socket, token, upstream.watched)?;
             std::io::Result::Ok(upstream)
         });
@@ -309,17 +309,17 @@ impl Streams {
             return;
         };
         if let Phase::Http(upstream) = &mut connection.phase {
-            let wishes = upstream.wishes(connection.layer.waiting_bytes());
+            let wanted_events = upstream.wanted_events(connection.layer.waiting_bytes());
             let (token, socket) = (Token::Upstream(index).data(), &upstream.socket);
             // epoll always reports a hang-up, so a socket without watched events is removed.
-            let _ = match (upstream.watched.is_empty(), wishes.is_empty()) {
+            let _ = match (upstream.watched.is_empty(), wanted_events.is_empty()) {
                 (true, true) => Ok(()),
-                (true, false) => epoll::add(&self.epoll, socket, token, wishes),
+                (true, false) => epoll::add(&self.epoll, socket, token, wanted_events),
                 (false, true) => epoll::delete(&self.epoll, socket),
-                (false, false) if wishes == upstream.watched => Ok(()),
-                (false, false) => epoll::modify(&self.epoll, socket, token, wishes),
+                (false, false) if wanted_events == upstream.watched => Ok(()),
+                (false, false) => epoll::modify(&self.epoll, socket, token, wanted_events),
             };
-            upstream.watched = wishes;
+            upstream.watched = wanted_events;
         }
         self.set_timer(index);
     }

@@ -81,7 +81,7 @@ impl Upstream {
     }
 
     /// Events that epoll should watch while `due_bytes` wait for the client.
-    pub(super) fn wishes(&self, due_bytes: usize) -> EventFlags {
+    pub(super) fn wanted_events(&self, due_bytes: usize) -> EventFlags {
         let mut flags = EventFlags::empty();
         if self.is_over {
             return flags;

@@ -19,7 +19,7 @@ const UDP: u8 = 17;
 
 /// Requested attributes of an Allocate.
 #[derive(Debug, Clone, Copy)]
-struct Wish {
+struct AllocateParams {
     family: Family,
     /// A second family, if requested.
     additional: Option<Family>,
@@ -41,7 +41,7 @@ impl Server {
             self.reply_allocated(request, seal, id);
             return Ok(());
         }
-        let wish = Wish::read(&request.fields)?;
+        let params = AllocateParams::read(&request.fields)?;
         self.client_gone(&request.client); // an expired allocation that was not removed yet
         let username = request.fields.username.ok_or(DenyReason::BadRequest)?;
         let account = self.quotas.account(user(username), request.client.source());
@@ -66,8 +66,8 @@ impl Server {
             to_peer_bytes: 0,
             to_client_bytes: 0,
         };
-        let lifetime = allocation.lifetime(wished(request.fields.lifetime_s), request.now)?;
-        let ports = self.take_ports(&wish, id)?;
+        let lifetime = allocation.lifetime(requested(request.fields.lifetime_s), request.now)?;
+        let ports = self.take_ports(&params, id)?;
         let expires = now + lifetime;
         allocation.granted_s = seconds(lifetime);
         allocation.expires = expires;
@@ -107,8 +107,8 @@ impl Server {
             self.end(id, family);
             0
         } else {
-            let wished = wished(request.fields.lifetime_s);
-            let lifetime = self.allocations[id.index()].lifetime(wished, request.now)?;
+            let requested = requested(request.fields.lifetime_s);
+            let lifetime = self.allocations[id.index()].lifetime(requested, request.now)?;
             self.allocations[id.index()].expires = now + lifetime;
             self.timers.set(id.index(), now + lifetime);
             seconds(lifetime)
@@ -137,17 +137,21 @@ impl Server {
     }
 
     /// Takes ports for the requested families, or none.
-    fn take_ports(&mut self, wish: &Wish, id: AllocationId) -> Result<Ports, DenyReason> {
+    fn take_ports(
+        &mut self,
+        params: &AllocateParams,
+        id: AllocationId,
+    ) -> Result<Ports, DenyReason> {
         let mut ports = Ports::default();
         let (relayed, rng) = (&mut self.relayed, &mut self.rng);
-        let additional = wish.additional.filter(|family| relayed.has(*family));
+        let additional = params.additional.filter(|family| relayed.has(*family));
         // RFC 8656 section 7.2: if both families were requested, one of them is enough.
-        let first = Some(wish.family).filter(|family| relayed.has(*family));
+        let first = Some(params.family).filter(|family| relayed.has(*family));
         if first.is_none() && additional.is_none() {
             return Err(DenyReason::FamilyNotSupported);
         }
         for family in first.into_iter().chain(additional) {
-            let port = relayed.take(family, wish.parity, id, rng);
+            let port = relayed.take(family, params.parity, id, rng);
             ports.set(family, port);
         }
         match ports.all().next() {
@@ -184,7 +188,7 @@ impl Server {
     }
 }
 
-impl Wish {
+impl AllocateParams {
     /// Reads the attributes in the order of RFC 8656 section 7.2.
     fn read(fields: &Fields<'_>) -> Result<Self, DenyReason> {
         match fields.transport {
@@ -224,9 +228,9 @@ impl Wish {
 }
 
 /// The granted lifetime for a requested one (RFC 8656 section 7.2).
-fn wished(wished_s: Option<u32>) -> Duration {
-    let wished = Duration::from_secs(wished_s.unwrap_or_default().into());
-    wished.clamp(ALLOCATION_LIFETIME, MAX_ALLOCATION_LIFETIME)
+fn requested(requested_s: Option<u32>) -> Duration {
+    let requested = Duration::from_secs(requested_s.unwrap_or_default().into());
+    requested.clamp(ALLOCATION_LIFETIME, MAX_ALLOCATION_LIFETIME)
 }
 
 fn seconds(lifetime: Duration) -> u32 {

@@ -74,9 +74,9 @@ impl Allocation {
         }
     }
 
-    /// Lifetime that is granted for the requested `wished`. Expired credentials extend nothing, except for the
+    /// Lifetime that is granted for the requested `requested`. Expired credentials extend nothing, except for the
     /// participant of a live session, because a browser cannot change the credentials of an allocation.
-    pub(super) fn lifetime(&self, wished: Duration, now: Now) -> Result<Duration, DenyReason> {
+    pub(super) fn lifetime(&self, requested: Duration, now: Now) -> Result<Duration, DenyReason> {
         let is_served = self
             .served
             .is_some_and(|at| now.instant.saturating_duration_since(at) < SESSION_ANSWER_TIME);
@@ -86,7 +86,7 @@ impl Allocation {
             None => return Err(DenyReason::Expired),
         };
         let left = |ends: Instant| ends.saturating_duration_since(now.instant);
-        let granted = wished.min(limit);
+        let granted = requested.min(limit);
         match self.secret_ends.map(left) {
             Some(left) if left < Duration::from_secs(1) => Err(DenyReason::Unauthorized),
             Some(left) => Ok(granted.min(left)),

@@ -21,7 +21,7 @@ use crate::io::{clock, udp};
 use crate::key::{SessionIndex, SessionKey, ShardId, TrackKey};
 use crate::media::codec::MediaKind;
 use crate::media::extensions::ExtensionKind;
-use crate::media::layer_allocation::Wish;
+use crate::media::layer_allocation::SubscriptionParams;
 use crate::media::subscription::Wanted;
 use crate::media::track::TrackSpec;
 use crate::mesh::mailbox::Mesh;
@@ -153,7 +153,7 @@ impl Rig {
             io: Sockets {
                 engine: Engine::start(&EngineStart { kind, egress: None }, &sockets).unwrap(),
                 overflows: Overflows::default(),
-                places: sockets.places(),
+                socket_index: sockets.socket_index(),
             },
             busy: BusyMeter::new(now()),
             factory,
@@ -692,7 +692,7 @@ pub(super) fn wanted(track: TrackKey) -> Wanted {
     Wanted {
         track,
         kind: MediaKind::Video,
-        wish: Wish::default(),
+        params: SubscriptionParams::default(),
         group: None,
         formats: None,
     }

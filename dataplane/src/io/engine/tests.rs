@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::*;
-use crate::io::route::{Facts, Link, Local, Neighbour, Reachability, Route, Routes, Way};
+use crate::io::route::{Facts, Link, Local, Neighbour, Reachability, Route, RouteTarget, Routes};
 use crate::io::udp;
 
 fn engines() -> impl Iterator<Item = (EngineKind, Engine, u16)> {
@@ -116,7 +116,7 @@ fn with_frames(interface: u32) -> Vec<(EngineKind, Engine, u16)> {
     let route = |to, length, router| Route {
         to,
         length,
-        way: Way::Link {
+        target: RouteTarget::Link {
             interface,
             router: Some(router),
             mtu: u32::MAX,

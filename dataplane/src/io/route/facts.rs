@@ -62,12 +62,12 @@ pub struct Route {
     /// Length of the prefix, in bits.
     pub length: u8,
     /// Next hop of the prefix.
-    pub way: Way,
+    pub target: RouteTarget,
 }
 
 /// Next hop of a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum RouteTarget {
     /// The kernel's stack must send: the destination is this host, behind a tunnel, or has several routes.
     Kernel,
     /// Through an Ethernet interface, directly or through a router.
@@ -135,7 +135,7 @@ impl Facts {
         } = self;
         let is_router = |neighbour: &Neighbour| {
             routes.iter().any(|route| {
-                matches!(route.way, Way::Link { interface, router: Some(router), .. }
+                matches!(route.target, RouteTarget::Link { interface, router: Some(router), .. }
                     if (interface, router) == (neighbour.interface, neighbour.ip))
             })
         };
@@ -289,16 +289,16 @@ fn read_route(message: &RouteMessage) -> Option<(u32, Route)> {
             .intersects(RouteFlags::Dead | RouteFlags::Linkdown)
         && !found.is_special
         && !is_link_local(to);
-    let way = match found.interface.filter(|_| is_usual) {
-        Some(interface) => Way::Link {
+    let target = match found.interface.filter(|_| is_usual) {
+        Some(interface) => RouteTarget::Link {
             interface,
             router: found.router,
             mtu: found.mtu,
         },
-        None => Way::Kernel,
+        None => RouteTarget::Kernel,
     };
     let length = header.destination_prefix_length;
-    Some((found.priority, Route { to, length, way }))
+    Some((found.priority, Route { to, length, target }))
 }
 
 /// Attributes of a route.
@@ -368,11 +368,11 @@ fn is_link_local(ip: IpAddr) -> bool {
 /// One route per prefix: the one with the lowest priority. If two have the same priority, the kernel must send.
 fn best(mut routes: Vec<(u32, Route)>) -> Vec<Route> {
     let key = |(_, route): &(u32, Route)| (route.to, route.length);
-    routes.sort_by_key(|found| (key(found), found.0, found.1.way != Way::Kernel));
+    routes.sort_by_key(|found| (key(found), found.0, found.1.target != RouteTarget::Kernel));
     let mut best: Vec<(u32, Route)> = Vec::with_capacity(routes.len());
     for found in routes {
         match best.last_mut().filter(|last| key(last) == key(&found)) {
-            Some(last) if last.0 == found.0 => last.1.way = Way::Kernel,
+            Some(last) if last.0 == found.0 => last.1.target = RouteTarget::Kernel,
             Some(_) => {}
             None => best.push(found),
         }

@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::BitAnd;
 
-pub use facts::{Facts, Link, Local, Route, Way};
+pub use facts::{Facts, Link, Local, Route, RouteTarget};
 pub use neighbour::{Neighbour, Reachability};
 pub use own::{OwnPrefix, OwnWatch, OwnWatched};
 pub use watch::{RouteWatch, Watched};
@@ -54,11 +54,11 @@ struct Prefix<T> {
     bits: T,
     mask: T,
     length: u8,
-    towards: Towards,
+    next_hop: NextHopKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Towards {
+enum NextHopKind {
     /// The kernel's stack must send.
     Kernel,
     /// Through the router at this hop.
@@ -91,34 +91,40 @@ impl Routes {
         }
         for route in &facts.routes {
             let link = |interface: u32| links.get(&interface).copied();
-            let towards = routes.towards(route.way, link);
-            routes.add(route.to, route.length, Some(towards));
+            let next_hop = routes.next_hop(route.target, link);
+            routes.add(route.to, route.length, Some(next_hop));
         }
-        routes.v4.settle();
-        routes.v6.settle();
+        routes.v4.sort_prefixes();
+        routes.v6.sort_prefixes();
         routes
     }
 
-    fn towards<'a>(&self, way: Way, link: impl Fn(u32) -> Option<&'a Link>) -> Towards {
-        let Way::Link {
+    fn next_hop<'a>(
+        &self,
+        target: RouteTarget,
+        link: impl Fn(u32) -> Option<&'a Link>,
+    ) -> NextHopKind {
+        let RouteTarget::Link {
             interface,
             router,
             mtu,
-        } = way
+        } = target
         else {
-            return Towards::Kernel;
+            return NextHopKind::Kernel;
         };
         match router {
             Some(router) => match self.neighbours.get(&(interface, router)) {
-                Some(hop) => Towards::Router(Hop {
+                Some(hop) => NextHopKind::Router(Hop {
                     mtu: mtu.min(hop.mtu),
                     ..*hop
                 }),
-                None => Towards::Kernel,
+                None => NextHopKind::Kernel,
             },
             // Neighbours have one MTU per interface.
-            None if link(interface).is_some_and(|link| mtu >= link.mtu) => Towards::Link(interface),
-            None => Towards::Kernel,
+            None if link(interface).is_some_and(|link| mtu >= link.mtu) => {
+                NextHopKind::Link(interface)
+            }
+            None => NextHopKind::Kernel,
         }
     }
 
@@ -129,36 +135,36 @@ impl Routes {
 
     /// Next hop of `to`; `None`: the kernel's stack must send.
     pub fn hop(&self, to: IpAddr) -> Option<&Hop> {
-        let towards = match to {
+        let next_hop = match to {
             IpAddr::V4(ip) => self.v4.find(u32::from(ip)),
             IpAddr::V6(ip) => self.v6.find(u128::from(ip)),
         };
-        match towards? {
-            Towards::Kernel => None,
-            Towards::Router(hop) => Some(hop),
-            Towards::Link(interface) => self.neighbours.get(&(*interface, to)),
+        match next_hop? {
+            NextHopKind::Kernel => None,
+            NextHopKind::Router(hop) => Some(hop),
+            NextHopKind::Link(interface) => self.neighbours.get(&(*interface, to)),
         }
     }
 
-    /// Adds a prefix. Without `towards` it is a local prefix.
-    fn add(&mut self, to: IpAddr, length: u8, towards: Option<Towards>) {
+    /// Adds a prefix. Without `next_hop` it is a local prefix.
+    fn add(&mut self, to: IpAddr, length: u8, next_hop: Option<NextHopKind>) {
         let bits = u32::from(length);
         match to {
             IpAddr::V4(ip) => {
                 let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-                self.v4.add((u32::from(ip), mask, length), towards);
+                self.v4.add((u32::from(ip), mask, length), next_hop);
             }
             IpAddr::V6(ip) => {
                 let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-                self.v6.add((u128::from(ip), mask, length), towards);
+                self.v6.add((u128::from(ip), mask, length), next_hop);
             }
         }
     }
 }
 
 impl<T: Copy + PartialEq + BitAnd<Output = T>> Table<T> {
-    fn add(&mut self, (bits, mask, length): (T, T, u8), towards: Option<Towards>) {
-        let list = match towards {
+    fn add(&mut self, (bits, mask, length): (T, T, u8), next_hop: Option<NextHopKind>) {
+        let list = match next_hop {
             Some(_) => &mut self.routes,
             None => &mut self.local,
         };
@@ -166,22 +172,22 @@ impl<T: Copy + PartialEq + BitAnd<Output = T>> Table<T> {
             bits,
             mask,
             length,
-            towards: towards.unwrap_or(Towards::Kernel),
+            next_hop: next_hop.unwrap_or(NextHopKind::Kernel),
         });
     }
 
-    fn settle(&mut self) {
+    fn sort_prefixes(&mut self) {
         self.routes.sort_by_key(|prefix| Reverse(prefix.length));
     }
 
     /// Next hop of the longest prefix that contains `ip`; `None` if `ip` is local or unknown.
-    fn find(&self, ip: T) -> Option<&Towards> {
+    fn find(&self, ip: T) -> Option<&NextHopKind> {
         let has = |prefix: &&Prefix<T>| ip & prefix.mask == prefix.bits;
         if self.local.iter().any(|prefix| has(&prefix)) {
             return None;
         }
         let found = self.routes.iter().find(has);
-        found.map(|prefix| &prefix.towards)
+        found.map(|prefix| &prefix.next_hop)
     }
 }
 
@@ -228,17 +234,17 @@ mod tests {
         }
     }
 
-    fn route(prefix: &str, way: Way) -> Route {
+    fn route(prefix: &str, target: RouteTarget) -> Route {
         let (to, length) = prefix.split_once('/').unwrap();
         Route {
             to: to.parse().unwrap(),
             length: length.parse().unwrap(),
-            way,
+            target,
         }
     }
 
-    fn through(interface: u32, router: Option<&str>) -> Way {
-        Way::Link {
+    fn through(interface: u32, router: Option<&str>) -> RouteTarget {
+        RouteTarget::Link {
             interface,
             router: router.map(|ip| ip.parse().unwrap()),
             mtu: u32::MAX,
@@ -260,7 +266,7 @@ mod tests {
                 route("203.0.113.0/24", through(2, Some("192.0.2.250"))),
                 route("203.0.114.0/24", through(2, Some("192.0.2.2"))),
                 route("::/0", through(2, Some("fe80::1"))),
-                route("2001:db8::/32", Way::Kernel),
+                route("2001:db8::/32", RouteTarget::Kernel),
                 route("10.64.1.0/24", through(2, Some("192.0.2.1"))),
             ],
             neighbours: vec![
@@ -323,13 +329,13 @@ mod tests {
     #[test]
     fn a_route_may_take_less_than_its_link() {
         let mut facts = facts();
-        let small = |router: Option<&str>| Way::Link {
+        let small = |router: Option<&str>| RouteTarget::Link {
             interface: 2,
             router: router.map(|ip| ip.parse().unwrap()),
             mtu: 1_280,
         };
-        facts.routes[0].way = small(Some("192.0.2.1"));
-        facts.routes[1].way = small(None);
+        facts.routes[0].target = small(Some("192.0.2.1"));
+        facts.routes[1].target = small(None);
         let routes = Routes::new(&facts);
         assert_eq!(routes.hop("8.8.8.8".parse().unwrap()).unwrap().mtu, 1_280);
         assert_eq!(routes.hop("192.0.2.7".parse().unwrap()), None);

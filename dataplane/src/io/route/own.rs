@@ -41,7 +41,7 @@ pub struct OwnWatched {
 }
 
 /// Reads the addresses on its thread.
-struct Onlooker {
+struct Watcher {
     changes: Netlink,
     netlink: Netlink,
     last: BTreeSet<OwnPrefix>,
@@ -54,14 +54,14 @@ impl OwnWatch {
     /// Reads the addresses, and starts the thread that watches them.
     pub fn start() -> io::Result<Arc<Self>> {
         let watch = Arc::new(Self::default());
-        let mut onlooker = Onlooker {
+        let mut onlooker = Watcher {
             changes: Netlink::open(&GROUPS)?,
             netlink: Netlink::open(&[])?,
             last: BTreeSet::new(),
             has_many_routes: false,
             watch: Arc::downgrade(&watch),
         };
-        onlooker.look()?;
+        onlooker.update()?;
         std::thread::Builder::new()
             .name("addresses".into())
             .spawn(move || onlooker.run())?;
@@ -90,13 +90,13 @@ impl OwnWatched {
     }
 }
 
-impl Onlooker {
+impl Watcher {
     /// Runs while there is a reader. After an error the last addresses stay valid until newer ones are read.
     fn run(mut self) {
         while self.watch.strong_count() > 0 {
             if let Err(error) = self.follow() {
                 tracing::warn!(%error, "cannot read the host's addresses: turn-peers public goes by the last known ones");
-                self.begin_anew();
+                self.reopen_until_read();
             }
         }
     }
@@ -104,21 +104,21 @@ impl Onlooker {
     /// Reads after the first change; further changes during the pause are read together.
     fn follow(&mut self) -> io::Result<()> {
         self.changes.wait_for_change()?;
-        self.look()?;
+        self.update()?;
         std::thread::sleep(if self.has_many_routes {
             LONG_PAUSE
         } else {
             PAUSE
         });
         self.changes.take_changes()?;
-        self.look()
+        self.update()
     }
 
     /// Retries until the addresses can be read again.
-    fn begin_anew(&mut self) {
+    fn reopen_until_read(&mut self) {
         while self.watch.strong_count() > 0 {
             std::thread::sleep(LONG_PAUSE);
-            match self.reopen().and_then(|()| self.look()) {
+            match self.reopen().and_then(|()| self.update()) {
                 Ok(()) => return tracing::info!("the host's addresses can be read again"),
                 Err(error) => tracing::debug!(%error, "addresses"),
             }
@@ -132,7 +132,7 @@ impl Onlooker {
         Ok(())
     }
 
-    fn look(&mut self) -> io::Result<()> {
+    fn update(&mut self) -> io::Result<()> {
         let prefixes = self.read()?;
         if prefixes == self.last {
             return Ok(());

@@ -27,7 +27,7 @@ pub struct RouteWatch {
 }
 
 /// Reads the routes on its thread.
-struct Onlooker {
+struct Watcher {
     changes: Netlink,
     netlink: Netlink,
     last: Facts,
@@ -48,14 +48,14 @@ impl RouteWatch {
     /// Reads the routes, and starts the thread that watches them.
     pub fn start() -> io::Result<Arc<Self>> {
         let watch = Arc::new(Self::default());
-        let mut onlooker = Onlooker {
+        let mut onlooker = Watcher {
             changes: Netlink::open(&GROUPS)?,
             netlink: Netlink::open(&[])?,
             last: Facts::default(),
             watch: Arc::downgrade(&watch),
             may_probe: true,
         };
-        onlooker.look()?;
+        onlooker.update()?;
         std::thread::Builder::new()
             .name("routes".into())
             .spawn(move || onlooker.run())?;
@@ -91,7 +91,7 @@ impl RouteWatch {
     }
 }
 
-impl Onlooker {
+impl Watcher {
     /// Runs while there is a reader.
     fn run(mut self) {
         while self.watch.strong_count() > 0 {
@@ -100,11 +100,11 @@ impl Onlooker {
             } else {
                 PAUSE
             });
-            let looked = self.next_change().and_then(|()| self.look());
+            let looked = self.next_change().and_then(|()| self.update());
             if let Err(error) = looked {
                 tracing::warn!(%error, "cannot read the host's routes: egress packet sends through the kernel's stack");
                 self.forget();
-                self.begin_anew();
+                self.reopen_until_read();
             }
         }
     }
@@ -116,10 +116,10 @@ impl Onlooker {
     }
 
     /// Retries until the routes can be read again.
-    fn begin_anew(&mut self) {
+    fn reopen_until_read(&mut self) {
         while self.watch.strong_count() > 0 {
             std::thread::sleep(LONG_PAUSE);
-            match self.reopen().and_then(|()| self.look()) {
+            match self.reopen().and_then(|()| self.update()) {
                 Ok(()) => return tracing::info!("the host's routes can be read again"),
                 Err(error) => tracing::debug!(%error, "routes"),
             }
@@ -133,7 +133,7 @@ impl Onlooker {
         Ok(())
     }
 
-    fn look(&mut self) -> io::Result<()> {
+    fn update(&mut self) -> io::Result<()> {
         let mut facts = Facts::read(&mut self.netlink)?;
         for router in facts.stale_routers() {
             // The kernel does not know that frames use the router, so it would not probe the router on its own.
@@ -172,7 +172,7 @@ impl Onlooker {
     }
 }
 
-impl Drop for Onlooker {
+impl Drop for Watcher {
     fn drop(&mut self) {
         self.forget();
     }

@@ -8,12 +8,12 @@ use str0m::format::{Codec, PayloadParams};
 use super::extensions::MIXED;
 use super::read::{Description, Section};
 use crate::media::extensions::{EXTENSION_KINDS, ExtensionKind};
-use crate::peer::codecs::Menu;
+use crate::peer::codecs::OfferedFormats;
 use crate::send::header::CarriedIds;
 
 /// State of one m-line of our offer.
 pub(in crate::peer) struct OfferedLine<'m> {
-    pub(in crate::peer) menu: &'m Menu,
+    pub(in crate::peer) offered_formats: &'m OfferedFormats,
     /// True if the client rejected the m-line: its port is 0 from now on, or it is inactive.
     pub(in crate::peer) is_refused: bool,
 }
@@ -38,14 +38,18 @@ pub(in crate::peer) fn with_formats(
         put(&mut out, "a=extmap-allow-mixed");
     }
     for (index, section) in read.media.iter().enumerate() {
-        let Some(OfferedLine { menu, is_refused }) = lines.get(index) else {
+        let Some(OfferedLine {
+            offered_formats,
+            is_refused,
+        }) = lines.get(index)
+        else {
             section.lines.iter().for_each(|line| put(&mut out, line));
             continue;
         };
         let first = section.lines.first().copied().unwrap_or_default();
         let fields = first.split_ascii_whitespace().take(FIELDS_BEFORE_FORMATS);
         let fields: Vec<&str> = fields.collect();
-        let (pts, formats) = formats(menu);
+        let (pts, formats) = formats(offered_formats);
         put(&mut out, &format!("{}{pts}", fields.join(" ")));
         for line in section.lines.iter().skip(1) {
             let is_direction = matches!(*line, "a=sendonly" | "a=sendrecv" | "a=recvonly");
@@ -67,13 +71,13 @@ pub(in crate::peer) fn with_formats(
 }
 
 /// An m-line with port 0 that only keeps the position of mid `mid`.
-pub(in crate::peer) fn forgotten(mid: &str, menu: &Menu) -> String {
-    let is_audio = menu
+pub(in crate::peer) fn forgotten(mid: &str, offered_formats: &OfferedFormats) -> String {
+    let is_audio = offered_formats
         .codecs
         .iter()
         .any(|params| params.spec().codec.is_audio());
     let kind = if is_audio { "audio" } else { "video" };
-    let (pts, formats) = formats(menu);
+    let (pts, formats) = formats(offered_formats);
     format!(
         "m={kind} 0 UDP/TLS/RTP/SAVPF{pts}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na=inactive\r\n{formats}"
     )
@@ -124,12 +128,12 @@ pub(super) fn is_of_formats(line: &str) -> bool {
         .any(|name| line.starts_with(name))
 }
 
-/// Payload types and attribute lines of `menu`. A codec comes before its redundancy, because some clients answer with
+/// Payload types and attribute lines of `offered_formats`. A codec comes before its redundancy, because some clients answer with
 /// the first payload type only.
-fn formats(menu: &Menu) -> (String, String) {
+fn formats(offered_formats: &OfferedFormats) -> (String, String) {
     let (mut pts, mut lines) = (String::new(), String::new());
-    for params in &menu.codecs {
-        put_codec(&mut lines, params, menu.is_stereo).expect("a string takes all");
+    for params in &offered_formats.codecs {
+        put_codec(&mut lines, params, offered_formats.is_stereo).expect("a string takes all");
         for pt in [Some(params.pt()), params.resend(), params.red()]
             .into_iter()
             .flatten()

@@ -13,7 +13,7 @@ use super::formats::{self, Format, Meaning};
 use super::ours::{carried_by, is_of_formats};
 use super::read::{Description, Direction, MediaLine, Section, named};
 use super::transport::Transport;
-use crate::peer::codecs::{self, Accepted, Menu};
+use crate::peer::codecs::{self, Accepted, OfferedFormats};
 use crate::peer::command::CommandError;
 use crate::send::header::CarriedIds;
 
@@ -45,7 +45,7 @@ pub(in crate::peer) struct Asked<'o> {
     /// The session library's offer.
     pub(in crate::peer) written: &'o str,
     /// Formats that each m-line of the session library offered.
-    pub(in crate::peer) menus: Vec<&'o Menu>,
+    pub(in crate::peer) offered_formats: Vec<&'o OfferedFormats>,
     /// Number of m-lines with port 0 that the session library does not know; they come first, or the library's m-lines
     /// reuse their positions.
     pub(in crate::peer) forgotten: usize,
@@ -70,13 +70,13 @@ impl Answer {
             check_mid(index, section, &offer.media[index])?;
             let direction = section.direction().or_else(|| answer.session.direction());
             let receives = direction.unwrap_or(Direction::SendRecv).receives();
-            let empty = Menu::default();
-            let menu = asked.menus.get(index).copied().unwrap_or(&empty);
+            let empty = OfferedFormats::default();
+            let offered_formats = asked.offered_formats.get(index).copied().unwrap_or(&empty);
             let is_rejected = media.is_port_zero();
             lines.push(AnsweredLine {
                 is_rejected,
                 is_taken: receives && !is_rejected,
-                accepted: accepted(&media, section, menu),
+                accepted: accepted(&media, section, offered_formats),
                 carried: carried_by(section, &answer.session),
             });
         }
@@ -137,15 +137,19 @@ enum Role {
 
 /// The codecs that the client accepted. The payload type decides which of our codecs is meant, whatever parameters the
 /// answer has. Only a payload type that we did not offer, or not for this codec name, is chosen by the client.
-fn accepted(line: &MediaLine<'_>, section: &Section<'_>, menu: &Menu) -> Vec<Accepted> {
+fn accepted(
+    line: &MediaLine<'_>,
+    section: &Section<'_>,
+    offered_formats: &OfferedFormats,
+) -> Vec<Accepted> {
     let formats = formats::read(line, section);
     let mut accepted: Vec<Accepted> = Vec::new();
     let mut place_by_pt: HashMap<u8, usize> = HashMap::new();
     for format in &formats {
-        let ours = match role_of(format, menu) {
+        let ours = match role_of(format, offered_formats) {
             Some((params, Role::Codec)) => Some(*params),
             Some((_, Role::Resend | Role::Redundancy)) => None,
-            None => of_its_own(format, menu),
+            None => of_its_own(format, offered_formats),
         };
         let Some(params) = ours else {
             continue;
@@ -165,7 +169,7 @@ fn accepted(line: &MediaLine<'_>, section: &Section<'_>, menu: &Menu) -> Vec<Acc
             Meaning::Redundancy(pt) => (place_by_pt.get(&pt).copied(), Some(Role::Redundancy)),
             Meaning::Codec(_) | Meaning::Unknown => (None, None),
         };
-        let (place, role) = match (said, role, role_of(format, menu)) {
+        let (place, role) = match (said, role, role_of(format, offered_formats)) {
             (Some(_), Some(role), _) => (said, role),
             (_, _, Some((params, role))) => {
                 let is_it = |accepted: &Accepted| accepted.params.pt() == params.pt();
@@ -186,9 +190,12 @@ fn accepted(line: &MediaLine<'_>, section: &Section<'_>, menu: &Menu) -> Vec<Acc
 }
 
 /// Codec and role of `format` according to its payload type.
-fn role_of<'m>(format: &Format<'_>, menu: &'m Menu) -> Option<(&'m PayloadParams, Role)> {
+fn role_of<'m>(
+    format: &Format<'_>,
+    offered_formats: &'m OfferedFormats,
+) -> Option<(&'m PayloadParams, Role)> {
     let pt = format.pt.into();
-    let (params, role, name) = menu.codecs.iter().find_map(|params| {
+    let (params, role, name) = offered_formats.codecs.iter().find_map(|params| {
         if params.pt() == pt {
             return Some((params, Role::Codec, params.spec().codec.to_string()));
         }
@@ -203,12 +210,12 @@ fn role_of<'m>(format: &Format<'_>, menu: &'m Menu) -> Option<(&'m PayloadParams
 }
 
 /// The codec of the menu that matches a format with a payload type chosen by the client.
-fn of_its_own(format: &Format<'_>, menu: &Menu) -> Option<PayloadParams> {
+fn of_its_own(format: &Format<'_>, offered_formats: &OfferedFormats) -> Option<PayloadParams> {
     let Meaning::Codec(spec) = format.meaning else {
         return None;
     };
     let codec = codecs::spoken(spec)?;
-    let mut offered = menu.codecs.iter();
+    let mut offered = offered_formats.codecs.iter();
     offered.find(|params| *params.pt() == codec).copied()
 }
 

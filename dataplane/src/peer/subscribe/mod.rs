@@ -12,7 +12,7 @@ use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{IceCreds, Rtc};
 
 use super::codecs;
-use super::codecs::{Accepted, Menu};
+use super::codecs::{Accepted, OfferedFormats};
 use super::command::{CommandError, CommandReply, CommandResult};
 use super::output::{OfferOut, Output, PeerEvent, PeerState, SubscriptionState};
 use subscriptions::Subscriptions;
@@ -74,7 +74,7 @@ pub struct Slot {
 #[derive(Default)]
 struct SlotFormats {
     /// Codecs in the latest offer.
-    menu: Menu,
+    offered_formats: OfferedFormats,
     /// Codecs that the client accepted; `None` before its answer for the current subscription.
     accepted: Option<Vec<Accepted>>,
     /// Identifiers of forwarded header extensions that the client accepted.
@@ -333,7 +333,7 @@ impl Subscriber {
             .iter()
             .map(|(_, subscription)| SubscriptionState {
                 track: subscription.track,
-                wish: subscription.wish,
+                params: subscription.params,
                 mid: subscription
                     .slot
                     .map(|slot| self.slots[slot].mid.to_string())
@@ -354,12 +354,12 @@ impl Subscriber {
     }
 
     fn put(&mut self, wanted: Wanted) {
-        let (track, wish) = (wanted.track, wanted.wish);
+        let (track, params) = (wanted.track, wanted.params);
         if let Some(index) = self.by_track.get(&track) {
             let subscription = &mut self.subscriptions[*index];
-            subscription.wish = wish;
+            subscription.params = params;
             if subscription.kind.is_audio() {
-                subscription.aim((!wish.paused).then_some(crate::key::LayerIndex(0)));
+                subscription.aim((!params.paused).then_some(crate::key::LayerIndex(0)));
             }
             return;
         }

@@ -74,7 +74,11 @@ impl Subscriber {
         let outstanding = self.negotiation.outstanding.as_ref();
         let asked = Asked {
             written: outstanding.map_or("", |outstanding| &outstanding.written),
-            menus: self.slots.iter().map(|slot| &slot.formats.menu).collect(),
+            offered_formats: self
+                .slots
+                .iter()
+                .map(|slot| &slot.formats.offered_formats)
+                .collect(),
             forgotten: self.forgotten.len(),
             transport: self.transport.as_deref(),
         };
@@ -113,7 +117,7 @@ impl Subscriber {
             // The session layer knows nothing of these m-lines: the next ones take their positions (RFC 8829 section
             // 5.2.2).
             for (index, slot) in self.slots.drain(..).enumerate() {
-                let line = ours::forgotten(&slot.mid, &slot.formats.menu);
+                let line = ours::forgotten(&slot.mid, &slot.formats.offered_formats);
                 match self.forgotten.get_mut(index) {
                     Some(known) => *known = line,
                     None => self.forgotten.push(line),
@@ -152,10 +156,12 @@ impl Subscriber {
         if self.formats_by_sub.get(&index) == Some(&formats) {
             return;
         }
-        let menu = codecs::menu(subscription.kind, Some(&formats));
+        let offered_formats = codecs::offered_formats(subscription.kind, Some(&formats));
         self.formats_by_sub.insert(index, formats);
         let slot = subscription.slot.map(|slot| &mut self.slots[slot]);
-        if let Some(slot) = slot.filter(|slot| !slot.formats.menu.covers(&menu)) {
+        if let Some(slot) =
+            slot.filter(|slot| !slot.formats.offered_formats.covers(&offered_formats))
+        {
             slot.formats.is_outdated = true;
             self.negotiation.dirty = true;
         }
@@ -182,7 +188,7 @@ impl Subscriber {
             return false;
         };
         let was_offered = |sent: &CodecSpec| {
-            let first = self.slots[slot].formats.menu.codecs.first();
+            let first = self.slots[slot].formats.offered_formats.codecs.first();
             first.is_some_and(|first| codecs::decodes(first, sent))
         };
         let sent = published.codecs.get(usize::from(codec));
@@ -216,7 +222,7 @@ impl Subscriber {
         let written = offer.to_sdp_string();
         let slots = self.slots.iter();
         let lines = slots.map(|slot| OfferedLine {
-            menu: &slot.formats.menu,
+            offered_formats: &slot.formats.offered_formats,
             is_refused: slot.state == SlotState::Refused,
         });
         let lines: Vec<OfferedLine<'_>> = lines.collect();
@@ -248,7 +254,8 @@ impl Subscriber {
             if let SlotState::Playing(index) = slot.state
                 && std::mem::take(&mut slot.formats.is_outdated)
             {
-                slot.formats.menu = codecs::menu(slot.kind, self.formats_by_sub.get(&index));
+                slot.formats.offered_formats =
+                    codecs::offered_formats(slot.kind, self.formats_by_sub.get(&index));
                 // The session layer makes an offer only after a change that it knows of.
                 api.set_direction(slot.mid, Direction::Inactive);
                 api.set_direction(slot.mid, Direction::SendOnly);
@@ -284,7 +291,7 @@ impl Subscriber {
             };
             let formats = self.formats_by_sub.get(&index);
             *self.slots[slot].formats = SlotFormats {
-                menu: codecs::menu(subscription.kind, formats),
+                offered_formats: codecs::offered_formats(subscription.kind, formats),
                 ..SlotFormats::default()
             };
             self.slots[slot].state = SlotState::Playing(index);

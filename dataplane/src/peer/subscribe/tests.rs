@@ -7,7 +7,7 @@ use crate::ice::credentials::IceKey;
 use crate::io::entropy::Entropy;
 use crate::key::SessionKey;
 use crate::limits::{ANSWER_BYTES_BESIDES, ANSWER_BYTES_PER_M_LINE, MAX_BAD_ANSWERS};
-use crate::media::layer_allocation::Wish;
+use crate::media::layer_allocation::SubscriptionParams;
 use crate::media::subscription::SyncGroup;
 use crate::peer::build::PeerFactory;
 use crate::peer::command::Command;
@@ -30,7 +30,7 @@ fn wanted(track: u64, kind: MediaKind, group: Option<(&str, &str)>) -> Wanted {
     Wanted {
         track: TrackKey(track),
         kind,
-        wish: Wish::default(),
+        params: SubscriptionParams::default(),
         group: group.map(|(stream, cname)| SyncGroup {
             stream: stream.into(),
             cname: cname.into(),

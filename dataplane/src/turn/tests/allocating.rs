@@ -142,8 +142,8 @@ fn a_retransmitted_allocate_gets_the_same_answer() {
 fn lifetimes_are_granted_within_bounds() {
     let mut rig = Rig::new();
     let (mut client, _) = rig.allocated(CLIENT);
-    for (wished, granted) in [(1, 600), (601, 601), (3_600, 3_600), (u32::MAX, 3_600)] {
-        let answer = rig.refresh(&mut client, wished);
+    for (requested, granted) in [(1, 600), (601, 601), (3_600, 3_600), (u32::MAX, 3_600)] {
+        let answer = rig.refresh(&mut client, requested);
         assert_eq!(answer.number(kinds::LIFETIME), Some(granted));
     }
     let default = rig.ask(&mut client, Method::Refresh, |_| {});

@@ -30,11 +30,15 @@ fn mint(rig: &Rig, client: &mut TestClient, secret: &[u8]) {
 }
 
 /// Error code of a Refresh, or the lifetime that it granted. Nonces that are too old are replaced.
-fn refreshed(rig: &mut Rig, client: &mut TestClient, wished_s: u32) -> (Option<u16>, Option<u32>) {
-    let mut answer = rig.refresh(client, wished_s);
+fn refreshed(
+    rig: &mut Rig,
+    client: &mut TestClient,
+    requested_s: u32,
+) -> (Option<u16>, Option<u32>) {
+    let mut answer = rig.refresh(client, requested_s);
     if answer.code() == Some(438) {
         client.nonce = answer.get(kinds::NONCE).unwrap();
-        answer = rig.refresh(client, wished_s);
+        answer = rig.refresh(client, requested_s);
     }
     (answer.code(), answer.number(kinds::LIFETIME))
 }
@@ -51,7 +55,7 @@ fn seconds(value: u64) -> u32 {
 
 #[test]
 fn an_allocation_ends_at_most_a_lifetime_after_its_credentials() {
-    for wished in [
+    for requested in [
         0_u64,
         1,
         LIFETIME_S,
@@ -64,13 +68,13 @@ fn an_allocation_ends_at_most_a_lifetime_after_its_credentials() {
         rig.greet(&mut client);
         let answer = rig.ask(&mut client, Method::Allocate, |writer| {
             udp(writer);
-            writer.number(kinds::LIFETIME, seconds(wished));
+            writer.number(kinds::LIFETIME, seconds(requested));
         });
         let granted = answer.number(kinds::LIFETIME).unwrap();
         assert!(u64::from(granted) <= TTL_S + LIFETIME_S, "{granted} s");
         assert!(u64::from(granted) >= LIFETIME_S, "{granted} s");
         rig.wait(TTL_S - 1);
-        let (code, granted) = refreshed(&mut rig, &mut client, seconds(wished.max(1)));
+        let (code, granted) = refreshed(&mut rig, &mut client, seconds(requested.max(1)));
         assert_eq!(code, None);
         assert!(granted.unwrap() <= seconds(1 + LIFETIME_S));
         rig.wait(1);
@@ -78,7 +82,7 @@ fn an_allocation_ends_at_most_a_lifetime_after_its_credentials() {
         assert_eq!(rig.server.counts().denied(DenyReason::Expired), 1);
         rig.wait(LIFETIME_S);
         rig.run_timers();
-        assert_eq!(rig.server.allocations(), 0, "asked for {wished} s");
+        assert_eq!(rig.server.allocations(), 0, "asked for {requested} s");
     }
 }
 

@@ -160,7 +160,7 @@ impl Control {
         }
     }
 
-    pub(super) fn tell_layer(
+    pub(super) fn publish_layer(
         &self,
         (session, track): (SessionKey, TrackKey),
         rid: String,
@@ -170,7 +170,7 @@ impl Control {
         let record = self.directory.get(session);
         let names = record.zip(self.directory.track_id(track));
         if let Some((record, track)) = names {
-            self.tell(proto::event::Event::Layer(proto::LayerChanged {
+            self.publish_event(proto::event::Event::Layer(proto::LayerChanged {
                 session: record.id.clone(),
                 track: track.to_string(),
                 rid,
@@ -189,7 +189,7 @@ impl Control {
                 record.connected = true;
                 tracing::info!(session = record.id, shard = shard.0, "session connected");
                 let (session, shard) = (record.id.clone(), u32::from(shard.0));
-                self.tell(proto::event::Event::Connected(proto::SessionConnected {
+                self.publish_event(proto::event::Event::Connected(proto::SessionConnected {
                     session,
                     shard,
                 }));
@@ -205,7 +205,7 @@ impl Control {
                 sdp,
                 mids,
             } => {
-                self.tell_offer(
+                self.publish_offer(
                     session,
                     OfferOut {
                         revision,
@@ -221,7 +221,7 @@ impl Control {
                 active,
                 reason,
             } => {
-                self.tell_layer((session, track), rid, active, reason);
+                self.publish_layer((session, track), rid, active, reason);
             }
             ShardEvent::Levels { shard, levels } => {
                 let named = |(track, dbov): (TrackKey, u8)| {
@@ -233,16 +233,16 @@ impl Control {
                 };
                 let levels = levels.into_iter().filter_map(named).collect();
                 let shard = u32::from(shard.0);
-                self.tell(proto::event::Event::Levels(proto::Levels { levels, shard }));
+                self.publish_event(proto::event::Event::Levels(proto::Levels { levels, shard }));
             }
         }
     }
 
-    pub(super) fn tell_offer(&mut self, session: SessionKey, offer: OfferOut) {
+    pub(super) fn publish_offer(&mut self, session: SessionKey, offer: OfferOut) {
         let Some(record) = self.directory.get(session) else {
             return;
         };
         let offer = convert::offer(&self.directory, record.id.clone(), offer);
-        self.tell(proto::event::Event::Offer(offer));
+        self.publish_event(proto::event::Event::Offer(offer));
     }
 }

@@ -262,7 +262,7 @@ impl Control {
     fn on_lobby_events(&mut self, key: SessionKey, events: Vec<PeerEvent>) {
         for event in events {
             match event {
-                PeerEvent::Offer(offer) => self.tell_offer(key, offer),
+                PeerEvent::Offer(offer) => self.publish_offer(key, offer),
                 PeerEvent::NewUfrag { ufrag, retired } => {
                     self.directory.add_ufrag(key, ufrag, retired.as_ref());
                 }
@@ -271,7 +271,7 @@ impl Control {
                     self.closed(key, reason, Some(kind));
                 }
                 PeerEvent::Rejected(track) => {
-                    self.tell_layer((key, track), String::new(), false, REJECTED);
+                    self.publish_layer((key, track), String::new(), false, REJECTED);
                 }
                 // Other events matter only to a shard, which reads the session's state when it adopts it.
                 PeerEvent::Connected
@@ -303,11 +303,11 @@ impl Control {
                 reason,
                 failure: failure.map_or("", FailureKind::label).to_owned(),
             };
-            self.tell(proto::event::Event::Closed(closed));
+            self.publish_event(proto::event::Event::Closed(closed));
         }
     }
 
-    fn tell(&self, event: proto::event::Event) {
+    fn publish_event(&self, event: proto::event::Event) {
         // Without receivers the event is lost: a new receiver reads the state first.
         let _ = self.events.send(proto::Event { event: Some(event) });
     }

@@ -68,14 +68,14 @@ impl Shard {
                     self.report.drops.count(reason);
                 }
             }
-            ToShard::Heard {
+            ToShard::AddressInUse {
                 source,
                 session,
                 home,
                 at,
             } => {
                 let foreign = ForeignSession { home, session };
-                self.peers.heard_foreign(source, foreign, at);
+                self.peers.record_foreign_received(source, foreign, at);
             }
             ToShard::NotHere(session) => self.peers.forget_session(session),
             ToShard::Unclaimed => self.report.drops.count(DropReason::UnknownUfrag),
@@ -120,7 +120,7 @@ impl Shard {
             if via == self.id {
                 self.peers.forget_foreign(datagram.source);
             } else {
-                self.write_to(via, ToShard::NotHere(session));
+                self.send_to_shard(via, ToShard::NotHere(session));
             }
             return;
         };
@@ -169,13 +169,16 @@ impl Shard {
         if nominates {
             peer.paths.nominated_on(source, via);
         }
-        let (session, news) = (peer.session, peer.paths.take_news(source, now));
+        let (session, last_received) = (
+            peer.session,
+            peer.paths.take_unreported_activity(source, now),
+        );
         let destination = peer.paths.take_destination(now);
-        if let Some(at) = news {
+        if let Some(at) = last_received {
             let home = self.id;
-            self.write_to(
+            self.send_to_shard(
                 via,
-                ToShard::Heard {
+                ToShard::AddressInUse {
                     source,
                     session,
                     home,
@@ -211,7 +214,7 @@ impl Shard {
                 session,
                 command,
             };
-            self.tell_control(bounced);
+            self.send_to_control(bounced);
             return;
         };
         let result = peer.apply(command, now, &mut self.out);
@@ -219,12 +222,12 @@ impl Shard {
             self.absorb(index);
         }
         self.handle_session_events(now);
-        self.tell_control(ToControl::Reply { request, result });
+        self.send_to_control(ToControl::Reply { request, result });
     }
 
     fn send_status(&mut self, track: crate::key::TrackKey, shard: ShardId) {
         if let Some(status) = self.tracks.get_mut(track).map(|entry| entry.status) {
-            self.write_to(shard, ToShard::Status(track, status));
+            self.send_to_shard(shard, ToShard::Status(track, status));
         }
     }
 
@@ -246,7 +249,7 @@ impl Shard {
                 subscription.rid = info.rid_of(layer).to_owned();
             }
         }
-        self.tell_control(ToControl::Description { request, sessions });
+        self.send_to_control(ToControl::Description { request, sessions });
     }
 
     /// Closes every session, so that clients learn of the end immediately.

@@ -81,7 +81,7 @@ impl Shard {
             local: Some(local.ip()),
             inside: true,
         };
-        path::take_in(self, &arrived, now);
+        path::receive_datagram(self, &arrived, now);
         // A stream stays open while a session receives from it.
         let is_known = self.peers.by_addr(source).is_some();
         self.egress.streams.keep(stream, is_known, now);

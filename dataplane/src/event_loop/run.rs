@@ -48,7 +48,7 @@ pub async fn run(
         busy.add(end.duration_since(start));
         shard.load.is_busy = more && end.duration_since(woke) >= BUSY_STRETCH;
         // Also counts activity after the tick in the same turn.
-        shard.periodic.has_news |= had_activity;
+        shard.periodic.has_unreported_events |= had_activity;
         had_activity = more || sleep(&mut shard, &wait);
         if !more {
             woke = clock::now();

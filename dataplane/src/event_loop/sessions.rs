@@ -36,8 +36,8 @@ impl Shard {
         let session = peer.session;
         let addrs: Vec<_> = peer.paths.addresses().collect();
         let moved = ToControl::Moved { session, to };
-        self.tell_control(moved);
-        self.write_to(
+        self.send_to_control(moved);
+        self.send_to_shard(
             to,
             ToShard::Adopt {
                 peer: Box::new(peer),

@@ -37,7 +37,7 @@ impl Shard {
         waits
             && self.dirty.is_empty()
             && self.periodic.levels_were_silent
-            && !self.periodic.has_news
+            && !self.periodic.has_unreported_events
     }
 
     /// Does the due periodic work; `busy` measures the fraction of time spent working.
@@ -58,7 +58,7 @@ impl Shard {
             self.report.busy_fraction = busy.take(now);
             self.send_report();
             // A shard that was busy sends one more report when it is idle.
-            self.periodic.has_news = self.report.busy_fraction >= IDLE;
+            self.periodic.has_unreported_events = self.report.busy_fraction >= IDLE;
         }
     }
 
@@ -97,7 +97,7 @@ impl Shard {
             .collect();
         let silent = levels.is_empty();
         if !(silent && self.periodic.levels_were_silent) {
-            self.tell(ShardEvent::Levels {
+            self.send_event(ShardEvent::Levels {
                 shard: self.id,
                 levels,
             });
@@ -111,7 +111,7 @@ impl Shard {
         self.report.turn = turn.map(|turn| Box::new(turn.server().counts().clone()));
         self.report.streams = self.egress.streams.counts().clone();
         let report = Box::new(self.report.clone());
-        self.tell_control(ToControl::Report(report));
+        self.send_to_control(ToControl::Report(report));
     }
 }
 

@@ -76,7 +76,7 @@ impl Shard {
                 local: Some(relay.peer.ip()),
                 inside: true,
             };
-            return path::take_in(self, &arrived, now);
+            return path::receive_datagram(self, &arrived, now);
         }
         let Some(turn) = &mut self.egress.turn else {
             return;
@@ -157,6 +157,6 @@ impl Shard {
             shard: self.id,
             allocations: turn.map_or_else(Vec::new, |turn| turn.server.describe(now)),
         };
-        self.tell_control(described);
+        self.send_to_control(described);
     }
 }

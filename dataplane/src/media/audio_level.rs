@@ -20,7 +20,7 @@ const QUIET_AFTER: Duration = Duration::from_millis(500);
 
 impl AudioLevel {
     /// Adds the level of a packet that arrived at `now`. `voice` is the sender's voice activity flag.
-    pub fn heard(&mut self, dbov: u8, voice: bool, now: Instant) {
+    pub fn record(&mut self, dbov: u8, voice: bool, now: Instant) {
         let loudness = if voice {
             f32::from(SILENT_DBOV - dbov.min(SILENT_DBOV))
         } else {
@@ -49,15 +49,15 @@ mod tests {
         let start = Instant::now();
         let at = |packet: u64| start + Duration::from_millis(packet * 20);
         let mut level = AudioLevel::default();
-        level.heard(10, true, at(0));
+        level.record(10, true, at(0));
         assert_eq!(level.audible(at(0)), None, "a click");
         for packet in 1..15 {
-            level.heard(20, true, at(packet));
+            level.record(20, true, at(packet));
         }
         assert!(level.audible(at(15)).is_some(), "300 ms of speech");
         assert_eq!(level.audible(at(60)), None, "silence without packets");
         for packet in 60..90 {
-            level.heard(20, false, at(packet));
+            level.record(20, false, at(packet));
         }
         assert_eq!(level.audible(at(90)), None, "loud, but no voice");
     }

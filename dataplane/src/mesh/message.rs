@@ -68,7 +68,7 @@ pub enum ToShard {
     },
     /// The home of a session received an authenticated packet from an address that the receiving shard forwards from.
     /// The address is proven to be the client's.
-    Heard {
+    AddressInUse {
         /// The address that the session received from.
         source: SocketAddr,
         /// Session that received from the address.

@@ -22,7 +22,7 @@ pub fn publish_inbox(shard: &mut Shard, now: Instant) {
     let mut inbox = std::mem::take(&mut shard.forwarding.inbox);
     let (mut began_anew, mut changed) = (Vec::new(), Vec::new());
     for packet in inbox.drain(..) {
-        let (changes_codec, needs_keyframe) = news_of(shard, &packet);
+        let (changes_codec, needs_keyframe) = detect_changes(shard, &packet);
         if changes_codec {
             changed.push((packet.track, packet.codec));
         }
@@ -35,7 +35,7 @@ pub fn publish_inbox(shard: &mut Shard, now: Instant) {
     }
     shard.forwarding.inbox = inbox; // keeps its allocation
     for (track, codec) in changed {
-        shard.tell_codec(track, codec);
+        shard.report_codec(track, codec);
     }
     for (track, layer) in began_anew {
         shard.request_keyframe(track, layer, now);
@@ -44,7 +44,7 @@ pub fn publish_inbox(shard: &mut Shard, now: Instant) {
 
 /// Two flags: `packet` has another codec than the packets before it; subscribers need a keyframe, because the sequence
 /// numbers restarted with a packet that is no keyframe.
-fn news_of(shard: &mut Shard, packet: &MediaPacket) -> (bool, bool) {
+fn detect_changes(shard: &mut Shard, packet: &MediaPacket) -> (bool, bool) {
     let Some(entry) = shard.tracks.get_mut(packet.track) else {
         return (false, false);
     };
@@ -159,6 +159,6 @@ fn measure_and_copy(shard: &mut Shard, packet: &MediaPacket, now: Instant) -> bo
 fn measure(published: &mut Published, packet: &MediaPacket, now: Instant) {
     published.meter.count(packet.layer, packet.payload.len());
     if let Some((dbov, voice)) = packet.audio_level {
-        published.level.heard(dbov, voice, now);
+        published.level.record(dbov, voice, now);
     }
 }

@@ -57,7 +57,7 @@ pub fn receive(
             for datagram in joined.datagrams(&mut shard.report) {
                 datagrams += 1;
                 match port {
-                    PortKind::Media => take_in(shard, &datagram, now),
+                    PortKind::Media => receive_datagram(shard, &datagram, now),
                     PortKind::Turn => on_turn(shard, &datagram),
                 }
             }
@@ -73,7 +73,7 @@ pub fn receive(
 }
 
 /// Finds the session of a datagram to the media port, and passes the datagram on: hops 2 and 3.
-pub fn take_in(shard: &mut Shard, datagram: &Arrived<'_>, now: Instant) {
+pub fn receive_datagram(shard: &mut Shard, datagram: &Arrived<'_>, now: Instant) {
     match classify::classify(shard, datagram, now) {
         Ok(class) => decrypt::open(shard, datagram, class, now),
         Err(reason) => shard.report.drops.count(reason),

@@ -130,11 +130,15 @@ impl Checks {
         *at = now;
     }
 
-    /// The latest check again for the session layer, if the client sent other packets since (`heard`) but no check.
-    pub(super) fn show_again(&mut self, heard: Option<Instant>, now: Instant) -> Option<Vec<u8>> {
+    /// The latest check again for the session layer, if the client sent other packets since (`last_received`) but no check.
+    pub(super) fn show_again(
+        &mut self,
+        last_received: Option<Instant>,
+        now: Instant,
+    ) -> Option<Vec<u8>> {
         let (check, at) = self.shown.as_mut()?;
         let is_due = now.saturating_duration_since(*at) >= SHOW_INTERVAL;
-        if !is_due || heard.is_none_or(|heard| heard <= *at) {
+        if !is_due || last_received.is_none_or(|last_received| last_received <= *at) {
             return None;
         }
         *at = now;

@@ -29,14 +29,14 @@ impl Subscriber {
         };
         for packet in rtcp::packets(compound) {
             match packet {
-                Ok(packet) => self.heard(&packet, now, out),
+                Ok(packet) => self.handle_rtcp(&packet, now, out),
                 Err(_framing) => out.drops.count(DropReason::BadRtcp),
             }
         }
         true
     }
 
-    fn heard(&mut self, packet: &Packet<'_>, now: Instant, out: &mut Output) {
+    fn handle_rtcp(&mut self, packet: &Packet<'_>, now: Instant, out: &mut Output) {
         match packet {
             Packet::SenderReport { blocks, .. } | Packet::ReceiverReport { blocks, .. } => {
                 let mut worst = None;

@@ -22,7 +22,7 @@ pub struct Paths {
     /// Path of media to a proven address. Sending media reads only this field.
     media: Option<SendPath>,
     /// Time of the last authenticated packet on the media path; other paths store their own.
-    media_heard: Option<Instant>,
+    media_last_received: Option<Instant>,
     /// Number of unproven addresses.
     unproven: usize,
     /// True when the client's credentials are known, so requests can be made.
@@ -67,9 +67,9 @@ struct Path {
     /// Our address that the latest check was sent to. Its response is sent from it.
     checked_local: Option<IpAddr>,
     /// Time of the last authenticated packet from the address.
-    heard: Option<Instant>,
+    last_received: Option<Instant>,
     /// Time of the last report to the shard that receives from the address.
-    told: Option<Instant>,
+    last_reported: Option<Instant>,
     proof: Proof,
 }
 
@@ -153,8 +153,8 @@ impl Paths {
             remote,
             local,
             checked_local: local,
-            heard: Some(now),
-            told: None,
+            last_received: Some(now),
+            last_reported: None,
             proof: if is_proven { Proof::Proven } else { missing },
         });
         self.select();
@@ -194,11 +194,11 @@ impl Paths {
     }
 
     /// Records an authenticated packet from `remote`.
-    pub fn heard(&mut self, remote: SocketAddr, now: Instant) {
+    pub fn record_received(&mut self, remote: SocketAddr, now: Instant) {
         if self.is_media(remote) {
-            self.media_heard = Some(now);
+            self.media_last_received = Some(now);
         } else if let Some(path) = self.get_mut(remote) {
-            path.heard = Some(now);
+            path.last_received = Some(now);
         }
     }
 
@@ -206,14 +206,16 @@ impl Paths {
     /// it.
     pub fn is_in_use(&self, remote: SocketAddr, now: Instant) -> bool {
         let proven = self.get(remote).filter(|path| path.is_proven());
-        let heard = proven.and_then(|path| self.last_heard(path));
-        heard.is_some_and(|at| now.saturating_duration_since(at) < OWNER_STAYS)
+        let last_received = proven.and_then(|path| self.last_received_on(path));
+        last_received.is_some_and(|at| now.saturating_duration_since(at) < OWNER_STAYS)
     }
 
     /// True when an authenticated packet arrived from `remote` within `ALIVE`.
     fn is_alive(&self, remote: SocketAddr, now: Instant) -> bool {
-        let heard = self.get(remote).and_then(|path| self.last_heard(path));
-        heard.is_some_and(|at| now.saturating_duration_since(at) < ALIVE)
+        let last_received = self
+            .get(remote)
+            .and_then(|path| self.last_received_on(path));
+        last_received.is_some_and(|at| now.saturating_duration_since(at) < ALIVE)
     }
 
     /// True when `remote` is proven to be the client's.
@@ -231,17 +233,21 @@ impl Paths {
 
     /// The time of the last authenticated packet from `remote`, if the address is proven and a report to the receiving
     /// shard is due.
-    pub fn take_news(&mut self, remote: SocketAddr, now: Instant) -> Option<Instant> {
+    pub fn take_unreported_activity(
+        &mut self,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Option<Instant> {
         let path = self.get(remote).filter(|path| path.is_proven())?;
         let is_due = |at: Instant| now.saturating_duration_since(at) >= TELL_INTERVAL;
-        let heard = self.last_heard(path);
-        if heard != Some(now) || !path.told.is_none_or(is_due) {
+        let last_received = self.last_received_on(path);
+        if last_received != Some(now) || !path.last_reported.is_none_or(is_due) {
             return None;
         }
         if let Some(path) = self.get_mut(remote) {
-            path.told = heard;
+            path.last_reported = last_received;
         }
-        heard
+        last_received
     }
 
     /// The client nominated `remote`. Agents with aggressive nomination (RFC 5245 section 8.1.1.2) nominate all working
@@ -360,8 +366,8 @@ impl Paths {
     }
 
     /// Time of the last authenticated packet on the media path; `None` if there was none.
-    pub fn last_heard_of_media(&self) -> Option<Instant> {
-        self.media_heard
+    pub fn last_received_on_media_path(&self) -> Option<Instant> {
+        self.media_last_received
     }
 
     /// Round trip time of the latest answered request, if known.
@@ -444,13 +450,13 @@ impl Paths {
             remote: path.remote,
             local: path.local,
         });
-        let (remote, heard) = (media.map(|path| path.remote), self.media_heard);
+        let (remote, last_received) = (media.map(|path| path.remote), self.media_last_received);
         if let Some(SendPath { remote: before, .. }) =
             self.media.filter(|before| Some(before.remote) != remote)
         {
-            self.media_heard = None;
+            self.media_last_received = None;
             if let Some(path) = self.get_mut(before) {
-                path.heard = path.heard.max(heard);
+                path.last_received = path.last_received.max(last_received);
             }
         }
         self.media = media;
@@ -460,9 +466,11 @@ impl Paths {
         self.media.is_some_and(|media| media.remote == remote)
     }
 
-    fn last_heard(&self, path: &Path) -> Option<Instant> {
-        let media_heard = self.media_heard.filter(|_| self.is_media(path.remote));
-        path.heard.max(media_heard)
+    fn last_received_on(&self, path: &Path) -> Option<Instant> {
+        let media_last_received = self
+            .media_last_received
+            .filter(|_| self.is_media(path.remote));
+        path.last_received.max(media_last_received)
     }
 
     /// The address to remove when there are too many: the oldest unproven one, else the oldest that nothing is sent to.
@@ -621,7 +629,7 @@ mod tests {
         );
         assert!(paths.answered(addr(0), OURS, at(30)));
         assert_eq!(paths.media().unwrap().remote, addr(0));
-        paths.heard(addr(0), at(5_000));
+        paths.record_received(addr(0), at(5_000));
         paths.nominate(stream, at(7_999));
         assert_eq!(paths.nominated(), Some(addr(0)));
         paths.nominate(stream, at(8_000));
@@ -687,25 +695,28 @@ mod tests {
         let start = Instant::now();
         let mut paths = with(1, start);
         assert!(!paths.is_in_use(addr(0), start), "it is not proven");
-        assert_eq!(paths.take_news(addr(0), start), None);
+        assert_eq!(paths.take_unreported_activity(addr(0), start), None);
         assert!(paths.answered(addr(0), OURS, Instant::now()));
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(paths.take_news(addr(0), start), Some(start));
+        assert_eq!(paths.take_unreported_activity(addr(0), start), Some(start));
         assert!(paths.is_in_use(addr(0), at(1_999)) && !paths.is_in_use(addr(0), at(2_000)));
         assert!(!paths.is_in_use(addr(1), start));
-        paths.heard(addr(0), at(100));
+        paths.record_received(addr(0), at(100));
         assert_eq!(
-            paths.take_news(addr(0), at(100)),
+            paths.take_unreported_activity(addr(0), at(100)),
             None,
             "it was told just now"
         );
-        paths.heard(addr(0), at(700));
+        paths.record_received(addr(0), at(700));
         assert_eq!(
-            paths.take_news(addr(0), at(701)),
+            paths.take_unreported_activity(addr(0), at(701)),
             None,
             "nothing came with this one"
         );
-        assert_eq!(paths.take_news(addr(0), at(700)), Some(at(700)));
+        assert_eq!(
+            paths.take_unreported_activity(addr(0), at(700)),
+            Some(at(700))
+        );
         assert!(paths.is_in_use(addr(0), at(2_699)));
     }
 
@@ -763,12 +774,12 @@ mod tests {
         let mut paths = with(2, start);
         assert!(paths.answered(addr(0), OURS, Instant::now()));
         let later = start + OWNER_STAYS;
-        paths.heard(addr(0), later);
+        paths.record_received(addr(0), later);
         paths.nominate(addr(1), Instant::now());
         assert!(paths.answered(addr(1), OURS, Instant::now()));
         assert_eq!(paths.media(), send_path(addr(1), None));
         assert!(paths.is_in_use(addr(0), later) && !paths.is_in_use(addr(1), later));
-        paths.heard(addr(1), later);
+        paths.record_received(addr(1), later);
         assert!(paths.is_in_use(addr(1), later));
         paths.remove(addr(1));
         assert!(paths.is_in_use(addr(0), later));

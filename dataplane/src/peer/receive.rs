@@ -32,9 +32,9 @@ impl Peer {
         if let Role::Subscribe(subscriber) = &mut self.role {
             match protocol {
                 Some(demux::Protocol::Rtcp) => {
-                    let heard = AssertUnwindSafe(|| subscriber.listen(bytes, now, out));
-                    match catch_unwind(heard) {
-                        Ok(true) => self.paths.heard(source, now),
+                    let listen = AssertUnwindSafe(|| subscriber.listen(bytes, now, out));
+                    match catch_unwind(listen) {
+                        Ok(true) => self.paths.record_received(source, now),
                         Ok(false) => {}
                         Err(_panic) => self.panicked(out),
                     }
@@ -52,7 +52,7 @@ impl Peer {
                 Some(_) | None => Ok(false),
             };
             match admitted {
-                Ok(true) => self.paths.heard(source, now),
+                Ok(true) => self.paths.record_received(source, now),
                 Ok(false) => {}
                 Err(refusal) => return self.refuse(refusal, out),
             }
@@ -67,7 +67,7 @@ impl Peer {
             publisher.arrived();
         }
         if out.packets.len() > packets {
-            self.paths.heard(source, now);
+            self.paths.record_received(source, now);
         }
         if self.keyed && !was_keyed {
             self.paths.handshake_done(source);
@@ -93,7 +93,7 @@ impl Peer {
                 self.measured_rtt(rtt);
             }
             match is_answer {
-                true => self.paths.heard(source, now),
+                true => self.paths.record_received(source, now),
                 false => out.drops.count(DropReason::CheckRefused),
             }
             return;
@@ -104,7 +104,7 @@ impl Peer {
                 is_current,
                 nominates,
             } => {
-                self.paths.heard(source, now);
+                self.paths.record_received(source, now);
                 self.paths.checked(source, now);
                 out.transmits.push(to(source, response));
                 self.send_requests(now, out);

@@ -69,8 +69,8 @@ impl Peer {
         }
         self.send_requests(now, out);
         if self.deadline <= now {
-            let heard = self.paths.last_heard_of_media();
-            if let Some(check) = self.checks.show_again(heard, now) {
+            let last_received = self.paths.last_received_on_media_path();
+            if let Some(check) = self.checks.show_again(last_received, now) {
                 self.feed(now, &check, out);
             }
             self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
@@ -173,7 +173,7 @@ impl Peer {
 
     /// Sets the bandwidth that the estimator of a subscriber should probe for; `reserved_bps` (audio) is added. `None`:
     /// the subscriber has no choice of layers, so its path is not measured.
-    pub fn find_out(&mut self, target: Option<Target>, reserved_bps: u64, now: Instant) {
+    pub fn set_probe_targets(&mut self, target: Option<Target>, reserved_bps: u64, now: Instant) {
         let Role::Subscribe(subscriber) = &mut self.role else {
             return;
         };

@@ -19,7 +19,7 @@ pub(super) struct ContestedAddresses {
 }
 
 /// A claim is removed, if space is needed, when the address has not been proven within this time.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CLAIM_TIME: Duration = Duration::from_secs(10);
 
 impl ContestedAddresses {
     pub(super) fn insert(
@@ -31,7 +31,7 @@ impl ContestedAddresses {
         let is_full = self.claim_by_addr.len() >= MAX_CLAIMS;
         if is_full && !self.claim_by_addr.contains_key(&addr) {
             self.claim_by_addr
-                .retain(|_, (_, at)| now.saturating_duration_since(*at) < PATIENCE);
+                .retain(|_, (_, at)| now.saturating_duration_since(*at) < CLAIM_TIME);
             if self.claim_by_addr.len() >= MAX_CLAIMS {
                 return Err(DropReason::TooManyAddresses);
             }

@@ -22,7 +22,7 @@ pub(super) struct ForeignRoute {
     pub(super) home: ShardId,
     pub(super) session: SessionKey,
     /// Time when the home last received an authenticated packet from the address, as far as reported to this shard.
-    pub(super) heard: Option<Instant>,
+    pub(super) last_received: Option<Instant>,
 }
 
 impl ForeignRoutes {
@@ -34,7 +34,7 @@ impl ForeignRoutes {
     pub(super) fn is_taken(&self, addr: SocketAddr, session: SessionKey, now: Instant) -> bool {
         self.by_addr.get(&addr).is_some_and(|route| {
             let is_fresh = |at: Instant| now.saturating_duration_since(at) < OWNER_STAYS;
-            route.session != session && route.heard.is_some_and(is_fresh)
+            route.session != session && route.last_received.is_some_and(is_fresh)
         })
     }
 
@@ -63,19 +63,19 @@ impl ForeignRoutes {
             self.addrs_by_session.entry(session).or_default().push(addr);
         }
         let before = self.by_addr.insert(addr, route);
-        let heard = before.filter(|before| before.session == session);
-        if let (Some(before), Some(route)) = (heard, self.by_addr.get_mut(&addr)) {
-            route.heard = route.heard.max(before.heard);
+        let last_received = before.filter(|before| before.session == session);
+        if let (Some(before), Some(route)) = (last_received, self.by_addr.get_mut(&addr)) {
+            route.last_received = route.last_received.max(before.last_received);
         }
         Ok(())
     }
 
     /// The home of `session` received an authenticated packet from `addr` at time `at`.
-    pub(super) fn heard(&mut self, addr: SocketAddr, session: SessionKey, at: Instant) {
+    pub(super) fn record_received(&mut self, addr: SocketAddr, session: SessionKey, at: Instant) {
         if let Some(route) = self.by_addr.get_mut(&addr)
             && route.session == session
         {
-            route.heard = route.heard.max(Some(at));
+            route.last_received = route.last_received.max(Some(at));
         }
     }
 
@@ -110,11 +110,11 @@ mod tests {
         SocketAddr::new(std::net::Ipv4Addr::from(ip).into(), 9)
     }
 
-    fn route(session: u64, heard: Instant) -> ForeignRoute {
+    fn route(session: u64, last_received: Instant) -> ForeignRoute {
         ForeignRoute {
             home: ShardId(1),
             session: SessionKey(session),
-            heard: Some(heard),
+            last_received: Some(last_received),
         }
     }
 
@@ -160,8 +160,8 @@ mod tests {
         let mut routes = ForeignRoutes::default();
         routes.insert(addr(0), route(1, start)).unwrap();
         let later = start + Duration::from_secs(1);
-        routes.heard(addr(0), SessionKey(2), later + OWNER_STAYS);
-        routes.heard(addr(0), SessionKey(1), later);
+        routes.record_received(addr(0), SessionKey(2), later + OWNER_STAYS);
+        routes.record_received(addr(0), SessionKey(1), later);
         let taken = |at| routes.is_taken(addr(0), SessionKey(2), at);
         assert!(taken(start + OWNER_STAYS) && !taken(later + OWNER_STAYS));
         assert!(!routes.is_taken(addr(0), SessionKey(1), start), "its own");

@@ -14,7 +14,7 @@ impl Shard {
     /// Gets subscription `at` the keyframe it waits for, if any: a recent keyframe from the history, or one requested
     /// from the home of the track. Does nothing before the session can receive, because the keyframe would be lost and
     /// the next one would come later.
-    pub(crate) fn want_keyframe(&mut self, at: SubscriberIndex, now: Instant) {
+    pub(crate) fn get_keyframe(&mut self, at: SubscriberIndex, now: Instant) {
         let Some(subscription) = self.peers.subscription(at) else {
             return;
         };
@@ -41,7 +41,7 @@ impl Shard {
             self.awaiting_keyframes.push(track);
         }
         if let Some(source) = source {
-            self.ask_source(source, track, layer, now);
+            self.send_keyframe_request(source, track, layer, now);
         }
     }
 
@@ -61,13 +61,19 @@ impl Shard {
             }
             if let Some((source, layers)) = due {
                 for layer in layers {
-                    self.ask_source(source, track, layer, now);
+                    self.send_keyframe_request(source, track, layer, now);
                 }
             }
         }
     }
 
-    fn ask_source(&mut self, source: Source, track: TrackKey, layer: LayerIndex, now: Instant) {
+    fn send_keyframe_request(
+        &mut self,
+        source: Source,
+        track: TrackKey,
+        layer: LayerIndex,
+        now: Instant,
+    ) {
         match source {
             Source::Session(index) => {
                 let Some(peer) = self.peers.get_mut(index) else {
@@ -76,8 +82,8 @@ impl Shard {
                 peer.request_keyframe(track, layer, now, &mut self.out);
                 self.absorb(index);
             }
-            Source::Shard(home) => self.write_to(home, ToShard::Keyframe(track, layer)),
-            Source::Link(link) => self.tell_link(link, LinkMessage::Keyframe(track, layer)),
+            Source::Shard(home) => self.send_to_shard(home, ToShard::Keyframe(track, layer)),
+            Source::Link(link) => self.send_to_link(link, LinkMessage::Keyframe(track, layer)),
         }
     }
 }

@@ -51,7 +51,7 @@ impl Shard {
         let has_choice = candidates.iter().any(|candidate| candidate.layers > 1);
         let target = has_choice.then(|| target(&candidates, &given));
         if let Some(peer) = self.peers.get_mut(index) {
-            peer.find_out(target, reserved, now);
+            peer.set_probe_targets(target, reserved, now);
             let deadline = peer.deadline();
             self.timers.set(index.0, deadline);
         }
@@ -110,10 +110,10 @@ impl Shard {
             return;
         }
         self.recount(at);
-        self.tell_demand(competitor.track);
-        self.want_keyframe(at, now);
+        self.report_demand(competitor.track);
+        self.get_keyframe(at, now);
         if layer.is_none() && was_flowing {
-            self.tell_layer(peer, competitor.track, None, None);
+            self.report_layer(peer, competitor.track, None, None);
         }
     }
 }

@@ -30,7 +30,7 @@ impl Shard {
         for track in closed.exports {
             if let Some(entry) = self.tracks.get_mut(track) {
                 entry.route.set_demand(Target::Link(link), LayerSet::NONE);
-                self.tell_demand(track);
+                self.report_demand(track);
             }
         }
         for track in closed.imports {
@@ -70,7 +70,7 @@ impl Shard {
     }
 
     /// Queues `message` for `link`. If the queue is full, the link is marked as broken, and its carrier must close it.
-    pub(crate) fn tell_link(&mut self, link: LinkId, message: LinkMessage) {
+    pub(crate) fn send_to_link(&mut self, link: LinkId, message: LinkMessage) {
         let Some(open) = self.links.get_mut(link) else {
             return;
         };
@@ -133,16 +133,16 @@ impl Shard {
         });
         let Some((info, status)) = found else {
             open.exports.remove(&track);
-            return self.tell_link(link, LinkMessage::Gone(track));
+            return self.send_to_link(link, LinkMessage::Gone(track));
         };
         let is_new = match is_over {
             true => !open.exports.remove(&track),
             false => open.exports.insert(track),
         };
         if is_new && !is_over {
-            self.tell_link(link, LinkMessage::Track(info, status));
+            self.send_to_link(link, LinkMessage::Track(info, status));
         }
-        self.tell_demand(track);
+        self.report_demand(track);
     }
 
     fn link_media(&mut self, link: LinkId, packet: MediaPacket) {
@@ -171,15 +171,15 @@ impl Shard {
         };
         for (target, _) in entry.route.targets().to_vec() {
             match target {
-                Target::Shard(shard) => self.write_to(shard, ToShard::Status(track, status)),
-                Target::Link(link) => self.tell_link(link, LinkMessage::Status(track, status)),
+                Target::Shard(shard) => self.send_to_shard(shard, ToShard::Status(track, status)),
+                Target::Link(link) => self.send_to_link(link, LinkMessage::Status(track, status)),
             }
         }
         self.set_status(track, status);
     }
 
     /// Tells `target` that this shard sends nothing of `track` any more.
-    pub(crate) fn tell_gone(&mut self, track: TrackKey, target: Target) {
+    pub(crate) fn report_track_gone(&mut self, track: TrackKey, target: Target) {
         match target {
             // Shards learn the new home of the track, or its end, from a message to all shards.
             Target::Shard(_) => {}
@@ -187,7 +187,7 @@ impl Shard {
                 if let Some(open) = self.links.get_mut(link) {
                     open.exports.remove(&track);
                 }
-                self.tell_link(link, LinkMessage::Gone(track));
+                self.send_to_link(link, LinkMessage::Gone(track));
             }
         }
     }
@@ -196,7 +196,7 @@ impl Shard {
     pub(crate) fn set_interest(&mut self, track: TrackKey, shard: ShardId, layers: LayerSet) {
         if let Some(entry) = self.tracks.get_mut(track) {
             entry.route.set_demand(Target::Shard(shard), layers);
-            self.tell_demand(track);
+            self.report_demand(track);
         }
     }
 }

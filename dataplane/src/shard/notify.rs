@@ -20,18 +20,18 @@ impl Shard {
                 .get_mut(track)
                 .and_then(|entry| entry.info.clone());
             self.recount(at);
-            self.tell_layer(at.session, track, layer, info.as_deref());
-            self.tell_demand(track);
+            self.report_layer(at.session, track, layer, info.as_deref());
+            self.report_demand(track);
         }
         for found in std::mem::take(&mut self.forwarding.undecodable) {
             if !self.offer_first(&found) {
-                self.tell_undecodable(found.at.session, found.track);
+                self.report_undecodable(found.at.session, found.track);
             }
         }
     }
 
     /// Tells the control thread that the publisher of `track` now sends its codec number `codec`.
-    pub fn tell_codec(&mut self, track: TrackKey, codec: u8) {
+    pub fn report_codec(&mut self, track: TrackKey, codec: u8) {
         let info = self
             .tracks
             .get_mut(track)
@@ -59,12 +59,12 @@ impl Shard {
     }
 
     /// Reports that session `peer` negotiated no codec of the publisher of `track`.
-    pub(crate) fn tell_undecodable(&mut self, peer: SessionIndex, track: TrackKey) {
+    pub(crate) fn report_undecodable(&mut self, peer: SessionIndex, track: TrackKey) {
         let Some(peer) = self.peers.get(peer) else {
             return;
         };
         let session = peer.session;
-        self.tell(ShardEvent::Layer {
+        self.send_event(ShardEvent::Layer {
             session,
             track,
             rid: String::new(),
@@ -73,7 +73,7 @@ impl Shard {
         });
     }
 
-    pub(crate) fn tell_layer(
+    pub(crate) fn report_layer(
         &mut self,
         peer: SessionIndex,
         track: TrackKey,
@@ -86,7 +86,7 @@ impl Shard {
         let rid = layer.and_then(|layer| info.map(|info| info.rid_of(layer).to_owned()));
         let session = peer.session;
         let active = layer.is_some();
-        self.tell(ShardEvent::Layer {
+        self.send_event(ShardEvent::Layer {
             session,
             track,
             rid: rid.unwrap_or_default(),
@@ -96,12 +96,12 @@ impl Shard {
     }
 
     /// Sends an event to the control plane. If its queue is full, the control plane reads the state later.
-    pub(crate) fn tell(&mut self, event: ShardEvent) {
-        self.tell_control(ToControl::Event(event));
+    pub(crate) fn send_event(&mut self, event: ShardEvent) {
+        self.send_to_control(ToControl::Event(event));
     }
 
     /// Sends a message to the control thread. If its backlog is full, the message is lost and logged.
-    pub(crate) fn tell_control(&mut self, message: ToControl) {
+    pub(crate) fn send_to_control(&mut self, message: ToControl) {
         let name = message.name();
         if self.outbox.send_control(message).is_err() {
             tracing::warn!(
@@ -113,7 +113,7 @@ impl Shard {
     }
 
     /// Sends a letter to a shard; also to this shard, through its mailbox.
-    pub(crate) fn write_to(&mut self, shard: ShardId, letter: ToShard) {
+    pub(crate) fn send_to_shard(&mut self, shard: ShardId, letter: ToShard) {
         if self.outbox.send(shard, letter).is_err() {
             tracing::warn!(
                 from = self.id.0,

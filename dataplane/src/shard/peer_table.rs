@@ -166,7 +166,7 @@ impl PeerTable {
     }
 
     /// Forwards datagrams from `addr` to a session on another shard. If a session of this shard has the address, it
-    /// keeps it until the other shard reports the address as proven ([`heard_foreign`](Self::heard_foreign)).
+    /// keeps it until the other shard reports the address as proven ([`record_foreign_received`](Self::record_foreign_received)).
     pub fn add_foreign(
         &mut self,
         addr: SocketAddr,
@@ -195,7 +195,12 @@ impl PeerTable {
 
     /// The session `foreign` received an authenticated packet from `addr` at time `at`, and `addr` is proven to be its
     /// client's.
-    pub fn heard_foreign(&mut self, addr: SocketAddr, foreign: ForeignSession, at: Instant) {
+    pub fn record_foreign_received(
+        &mut self,
+        addr: SocketAddr,
+        foreign: ForeignSession,
+        at: Instant,
+    ) {
         let route = Route::Foreign(foreign);
         if self.claims.take(addr, route) && !self.is_taken(addr, foreign.session, at) {
             if let Some(&owner) = self.by_addr.get(&addr)
@@ -207,7 +212,7 @@ impl PeerTable {
             // If the table is full, the next connectivity check tries again.
             let _ = self.set_foreign(addr, foreign, Some(at));
         }
-        self.foreign.heard(addr, foreign.session, at);
+        self.foreign.record_received(addr, foreign.session, at);
     }
 
     /// Stops forwarding to `session`, which has ended or moved.
@@ -273,12 +278,12 @@ impl PeerTable {
         &mut self,
         addr: SocketAddr,
         foreign: ForeignSession,
-        heard: Option<Instant>,
+        last_received: Option<Instant>,
     ) -> Result<(), DropReason> {
         let route = ForeignRoute {
             home: foreign.home,
             session: foreign.session,
-            heard,
+            last_received,
         };
         self.foreign.insert(addr, route)
     }
@@ -428,7 +433,9 @@ mod tests {
             foreign,
             "its home knows"
         );
-        scene.table.heard_foreign(HERE, ELSEWHERE, scene.now);
+        scene
+            .table
+            .record_foreign_received(HERE, ELSEWHERE, scene.now);
         assert_eq!(scene.table.by_addr(HERE), foreign);
         assert_eq!(scene.add(owner, false), Err(DropReason::AddressInUse));
         scene.table.forget_session(ELSEWHERE.session);

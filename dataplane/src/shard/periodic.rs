@@ -13,7 +13,7 @@ pub(crate) struct Periodic {
     pub(crate) active: Vec<TrackKey>,
     pub(crate) levels_were_silent: bool,
     /// True when an event happened that no report to the control thread contains yet.
-    pub(crate) has_news: bool,
+    pub(crate) has_unreported_events: bool,
 }
 
 impl Periodic {
@@ -25,7 +25,7 @@ impl Periodic {
             next_report: now,
             active: Vec::new(),
             levels_were_silent: true,
-            has_news: true,
+            has_unreported_events: true,
         }
     }
 }

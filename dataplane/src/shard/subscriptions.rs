@@ -31,7 +31,7 @@ impl Shard {
             self.connect(at, now);
             self.dirty.mark(at.session);
         }
-        self.tell_demand(track);
+        self.report_demand(track);
     }
 
     /// A track enters the node here: tells all shards, and connects waiting subscribers.
@@ -50,7 +50,7 @@ impl Shard {
         }
         for shard in self.other_shards() {
             let info = Arc::clone(&info);
-            self.write_to(
+            self.send_to_shard(
                 shard,
                 ToShard::TrackHome {
                     home: self.id,
@@ -75,7 +75,7 @@ impl Shard {
         self.report.tracks -= 1;
         self.periodic.active.retain(|active| *active != track);
         for (target, _) in targets {
-            self.tell_gone(track, target);
+            self.report_track_gone(track, target);
         }
         true
     }
@@ -86,7 +86,7 @@ impl Shard {
             return;
         }
         for shard in self.other_shards() {
-            self.write_to(
+            self.send_to_shard(
                 shard,
                 ToShard::TrackGone {
                     track,
@@ -118,7 +118,7 @@ impl Shard {
             }
             self.dirty.mark(at.session);
         }
-        self.tracks.tidy(track);
+        self.tracks.remove_unused(track);
     }
 
     /// Adds subscription `at` to the subscribers of its track. Media flows when publisher and subscriber have
@@ -147,8 +147,8 @@ impl Shard {
         }
         self.absorb(at.session);
         self.recount(at);
-        self.tell_demand(track);
-        self.want_keyframe(at, now);
+        self.report_demand(track);
+        self.get_keyframe(at, now);
     }
 
     /// Removes subscription `at` from the subscribers of its track.
@@ -191,8 +191,8 @@ impl Shard {
         if entry.subscribers.is_empty() {
             entry.history.clear();
         }
-        self.tell_demand(track);
-        self.tracks.tidy(track);
+        self.report_demand(track);
+        self.tracks.remove_unused(track);
     }
 
     /// Updates the layers that subscription `at` needs in the counts of its track.
@@ -206,16 +206,16 @@ impl Shard {
     }
 
     /// Sends the needed layers to the source of `track` (its home or a link), if they changed.
-    pub(crate) fn tell_demand(&mut self, track: TrackKey) {
+    pub(crate) fn report_demand(&mut self, track: TrackKey) {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
-        let Some((source, layers)) = entry.route.demand_news(self.id) else {
+        let Some((source, layers)) = entry.route.changed_demand(self.id) else {
             return;
         };
         match source {
             Source::Session(_) => {}
-            Source::Shard(home) => self.write_to(
+            Source::Shard(home) => self.send_to_shard(
                 home,
                 ToShard::Interest {
                     track,
@@ -223,7 +223,7 @@ impl Shard {
                     layers,
                 },
             ),
-            Source::Link(link) => self.tell_link(link, LinkMessage::Interest(track, layers)),
+            Source::Link(link) => self.send_to_link(link, LinkMessage::Interest(track, layers)),
         }
     }
 

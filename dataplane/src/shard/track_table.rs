@@ -92,7 +92,7 @@ impl TrackTable {
     }
 
     /// Removes `key` when it has no publisher and no subscriber on this shard.
-    pub fn tidy(&mut self, key: TrackKey) {
+    pub fn remove_unused(&mut self, key: TrackKey) {
         if let Some(entry) = self.by_key.get(&key)
             && entry.route.home().is_none()
             && entry.route.origin().is_none()

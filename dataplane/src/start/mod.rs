@@ -76,9 +76,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         None => Vec::new(),
     };
     turn_services.resize_with(config.cores.len(), || None);
-    let socket_index = sockets.into_iter().zip(streams.build()?).zip(turn_services);
+    let parts = sockets.into_iter().zip(streams.build()?).zip(turn_services);
     let mut shards = Vec::new();
-    for (index, ((media, streams), turn)) in (0..).zip(socket_index) {
+    for (index, ((media, streams), turn)) in (0..).zip(parts) {
         let ice = Ice {
             key: ice_key.clone(),
             candidates: candidates.clone(),

@@ -27,7 +27,7 @@ pub(super) struct Connection {
     /// Arrival time of the first byte of an incomplete message; `None` between messages.
     pub(super) partial_since: Option<Instant>,
     /// Time of the last received bytes; for HTTP, also of sent bytes.
-    pub(super) heard: Instant,
+    pub(super) last_activity: Instant,
     /// True while the connection is in the list of connections with bytes to write.
     pub(super) is_dirty: bool,
     /// True while the connection is in the list of connections that may have more data.
@@ -86,7 +86,7 @@ impl Connection {
             is_kept: false,
             since: now,
             partial_since: None,
-            heard: now,
+            last_activity: now,
             is_dirty: false,
             is_again: false,
             is_closing: false,
@@ -137,14 +137,14 @@ impl Connection {
         let whole = match &self.phase {
             Phase::Handshake | Phase::Undecided => Some(self.since + HANDSHAKE_TIME),
             Phase::Turn(_) if self.is_kept => None,
-            Phase::Ice(_) if self.is_kept => Some(self.heard + SESSION_SILENCE),
+            Phase::Ice(_) if self.is_kept => Some(self.last_activity + SESSION_SILENCE),
             Phase::Turn(_) | Phase::Ice(_) => Some(self.since + PROVE_TIME),
             Phase::Http(upstream) if upstream.is_awaited() => Some(self.since + UPSTREAM_TIME),
-            Phase::Http(_) => Some(self.heard + PROXY_IDLE),
+            Phase::Http(_) => Some(self.last_activity + PROXY_IDLE),
             Phase::Lingering => Some(self.since + LINGER_TIME),
         };
         let partial = self.partial_since.map(|since| since + MESSAGE_TIME);
-        let closing = self.is_closing.then(|| self.heard + MESSAGE_TIME);
+        let closing = self.is_closing.then(|| self.last_activity + MESSAGE_TIME);
         let all = whole.into_iter().chain(partial).chain(closing);
         all.min()
     }

@@ -188,7 +188,7 @@ impl Streams {
                 Ok(bytes) => {
                     self.counts.bytes_out += bytes as u64;
                     if bytes > 0 && matches!(connection.phase, Phase::Http(_)) {
-                        connection.heard = now;
+                        connection.last_activity = now;
                     }
                     match connection.is_closing && !connection.layer.wants_write() {
                         true => self.finish(index, now),

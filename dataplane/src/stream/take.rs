@@ -166,7 +166,7 @@ impl Streams {
         }
         let connection = &mut self.connections[index];
         let client = connection.client();
-        connection.heard = now;
+        connection.last_activity = now;
         let mut input = &self.buffer[..bytes];
         match &mut connection.phase {
             Phase::Turn(splitter) => {
@@ -258,7 +258,7 @@ impl Streams {
             Ok(Took::Bytes(bytes)) => {
                 connection.push(&self.buffer[..bytes]);
                 let connection = &mut self.connections[index];
-                connection.heard = now;
+                connection.last_activity = now;
                 mark(&mut self.dirty, connection, index);
                 self.spend(bytes);
                 true

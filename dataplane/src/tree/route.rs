@@ -20,7 +20,7 @@ pub struct TrackRoute {
     /// Number of subscribers of this shard that need each layer.
     local: [u32; MAX_LAYERS],
     /// The needed layers that were last reported to the source.
-    told: LayerSet,
+    reported: LayerSet,
     keyframes: Keyframes,
 }
 
@@ -38,7 +38,7 @@ impl TrackRoute {
     /// Sets the shard where the track enters the node. The needed layers will be reported to it.
     pub fn set_home(&mut self, home: Option<ShardId>) {
         self.home = home;
-        self.told = LayerSet::NONE;
+        self.reported = LayerSet::NONE;
     }
 
     /// The track enters the node here. Existing targets stay.
@@ -112,14 +112,14 @@ impl TrackRoute {
 
     /// The source and the needed layers to report, if these changed. Nothing is reported to a publisher on this shard:
     /// it sends all its layers.
-    pub fn demand_news(&mut self, here: ShardId) -> Option<(Source, LayerSet)> {
+    pub fn changed_demand(&mut self, here: ShardId) -> Option<(Source, LayerSet)> {
         let source = self.source(here)?;
         if let Source::Session(_) = source {
             return None;
         }
         let demand = self.demand();
-        let is_news = std::mem::replace(&mut self.told, demand) != demand;
-        is_news.then_some((source, demand))
+        let has_changed = std::mem::replace(&mut self.reported, demand) != demand;
+        has_changed.then_some((source, demand))
     }
 
     /// Requests a keyframe of `layer`. Returns the source to send a request to now, if any.
@@ -185,25 +185,25 @@ mod tests {
     fn the_home_is_told_what_is_needed_once_and_anew_when_it_changes() {
         let mut route = TrackRoute::default();
         route.count(LayerSet::NONE, set(&[0]));
-        assert_eq!(route.demand_news(HERE), None, "nobody publishes it");
+        assert_eq!(route.changed_demand(HERE), None, "nobody publishes it");
         route.set_home(Some(THERE));
-        let news = |layers: &[u8]| Some((Source::Shard(THERE), set(layers)));
-        assert_eq!(route.demand_news(HERE), news(&[0]));
-        assert_eq!(route.demand_news(HERE), None);
+        let report = |layers: &[u8]| Some((Source::Shard(THERE), set(layers)));
+        assert_eq!(route.changed_demand(HERE), report(&[0]));
+        assert_eq!(route.changed_demand(HERE), None);
         route.count(LayerSet::NONE, set(&[0, 2]));
-        assert_eq!(route.demand_news(HERE), news(&[0, 2]));
+        assert_eq!(route.changed_demand(HERE), report(&[0, 2]));
         route.count(set(&[0]), LayerSet::NONE);
         assert_eq!(
-            route.demand_news(HERE),
+            route.changed_demand(HERE),
             None,
             "the other one needs it still"
         );
         route.count(set(&[0, 2]), LayerSet::NONE);
-        assert_eq!(route.demand_news(HERE), news(&[]));
+        assert_eq!(route.changed_demand(HERE), report(&[]));
         route.count(LayerSet::NONE, set(&[1]));
-        route.demand_news(HERE);
+        route.changed_demand(HERE);
         route.set_home(Some(THERE)); // it moved away and came back
-        assert_eq!(route.demand_news(HERE), news(&[1]), "it has forgotten");
+        assert_eq!(route.changed_demand(HERE), report(&[1]), "it has forgotten");
     }
 
     #[test]
@@ -211,14 +211,18 @@ mod tests {
         let mut route = entering(Origin::Session(SessionIndex(3)));
         route.count(LayerSet::NONE, set(&[1]));
         assert!(route.set_demand(Target::Shard(THERE), set(&[0])));
-        assert_eq!(route.demand_news(HERE), None);
+        assert_eq!(route.changed_demand(HERE), None);
         route.enter(Origin::Link(LINK));
-        let news = |layers: &[u8]| Some((Source::Link(LINK), set(layers)));
-        assert_eq!(route.demand_news(HERE), news(&[0, 1]));
+        let report = |layers: &[u8]| Some((Source::Link(LINK), set(layers)));
+        assert_eq!(route.changed_demand(HERE), report(&[0, 1]));
         assert!(route.set_demand(Target::Link(OTHER), set(&[2])));
-        assert_eq!(route.demand_news(HERE), news(&[0, 1, 2]), "it is passed on");
+        assert_eq!(
+            route.changed_demand(HERE),
+            report(&[0, 1, 2]),
+            "it is passed on"
+        );
         assert!(route.set_demand(Target::Shard(THERE), LayerSet::NONE));
-        assert_eq!(route.demand_news(HERE), news(&[1, 2]));
+        assert_eq!(route.changed_demand(HERE), report(&[1, 2]));
         assert!((0..3).all(|layer| route.is_needed(LayerIndex(layer)) == (layer > 0)));
     }
 

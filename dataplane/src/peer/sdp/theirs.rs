@@ -209,7 +209,7 @@ fn role_of<'m>(
     (said.is_empty() || said.eq_ignore_ascii_case(&name)).then_some((params, role))
 }
 
-/// The codec of the menu that matches a format with a payload type chosen by the client.
+/// The offered codec that matches a format with a payload type chosen by the client.
 fn of_its_own(format: &Format<'_>, offered_formats: &OfferedFormats) -> Option<PayloadParams> {
     let Meaning::Codec(spec) = format.meaning else {
         return None;

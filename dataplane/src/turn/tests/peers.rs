@@ -133,13 +133,13 @@ fn no_special_ipv6_can_be_reached() {
 /// `ip` with a NAT64 prefix of `length` bits, which starts with `prefix` (RFC 6052 section 2.2).
 fn translated(prefix: &str, length: usize, ip: &str) -> String {
     let mut octets = prefix.parse::<std::net::Ipv6Addr>().unwrap().octets();
-    let socket_index = (length / 8..16).filter(|at| *at != 8);
+    let positions = (length / 8..16).filter(|at| *at != 8);
     for (octet, at) in ip
         .parse::<std::net::Ipv4Addr>()
         .unwrap()
         .octets()
         .iter()
-        .zip(socket_index)
+        .zip(positions)
     {
         octets[at] = *octet;
     }

@@ -171,7 +171,7 @@ pub const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 pub const SHARD_REPLY: Duration = Duration::from_secs(5);
 
 /// Maximum number of relay sockets that are read in one turn.
-pub const REACHED_PER_TURN: usize = 64;
+pub const RELAY_SOCKETS_PER_TURN: usize = 64;
 /// Maximum number of receives from each relay socket in one turn, joined by the kernel or not.
 pub const REACHED_SOCKET_BATCH: usize = 16;
 /// Bytes of a receive buffer: the maximum that the kernel joins.

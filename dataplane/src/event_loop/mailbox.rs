@@ -86,7 +86,7 @@ impl Shard {
             } => {
                 self.on_command(request, session, command, now);
             }
-            ToShard::Outward(outward) => self.on_outward(&outward, now),
+            ToShard::OutgoingDatagrams(outward) => self.on_outgoing_datagrams(&outward, now),
             ToShard::Describe { request } => self.describe(request),
             ToShard::DescribeTurn { request } => self.describe_turn(request, now),
             ToShard::TrackHome { home, info, status } => self.track_home(home, info, status, now),
@@ -145,7 +145,7 @@ impl Shard {
             return self.report.drops.count(DropReason::UnknownSource);
         }
         if datagram.inside && via != self.id {
-            self.reached_by(datagram.source, via);
+            self.set_relay_shard(datagram.source, via);
         }
         decrypt::receive(self, index, &arrived, protocol, now);
         self.handle_session_events(now);

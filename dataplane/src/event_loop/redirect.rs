@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::drop_reason::DropReason;
 use crate::key::ShardId;
 use crate::limits::MAX_OUTWARD_BACKLOG;
-use crate::mesh::message::{Outward, ToShard};
+use crate::mesh::message::{OutgoingDatagrams, ToShard};
 use crate::path;
 use crate::path::arrive::Arrived;
 use crate::report::ShardReport;
@@ -120,12 +120,16 @@ impl Shard {
                     }
                     NextHop::Stream(stream) => over_stream(streams, stream, datagrams, report),
                     NextHop::Shard(shard) => {
-                        let outward = Outward {
+                        let outward = OutgoingDatagrams {
                             bytes: bytes.into(),
                             run: *run,
                         };
                         let is_full = outbox.backlog(shard) >= MAX_OUTWARD_BACKLOG;
-                        if is_full || outbox.send(shard, ToShard::Outward(outward)).is_err() {
+                        if is_full
+                            || outbox
+                                .send(shard, ToShard::OutgoingDatagrams(outward))
+                                .is_err()
+                        {
                             let drops = &mut report.drops;
                             drops.count_many(DropReason::MeshFull, run.datagrams());
                         }
@@ -137,8 +141,8 @@ impl Shard {
     }
 
     /// Sends datagrams of another shard's session to a client that only this shard can reach.
-    pub(super) fn on_outward(&mut self, outward: &Outward, now: Instant) {
-        let Outward { bytes, run } = outward;
+    pub(super) fn on_outgoing_datagrams(&mut self, outward: &OutgoingDatagrams, now: Instant) {
+        let OutgoingDatagrams { bytes, run } = outward;
         let datagrams = Datagrams { run, bytes };
         let (streams, report) = (&mut self.egress.streams, &mut self.report);
         match (
@@ -163,7 +167,7 @@ impl Shard {
 
     /// Datagrams from the relayed address `source` arrived through shard `via`, which has its TURN client: replies must
     /// go through that shard.
-    pub(super) fn reached_by(&mut self, source: SocketAddr, via: ShardId) {
+    pub(super) fn set_relay_shard(&mut self, source: SocketAddr, via: ShardId) {
         if Alias::of(source).is_none() && !self.egress.next_hops.insert(source, Relayed::By(via)) {
             self.report.drops.count(DropReason::TooManyAddresses);
         }

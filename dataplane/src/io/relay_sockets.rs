@@ -17,13 +17,14 @@ use slab::Slab;
 use super::sys;
 use super::sys::{Message, ReceiveBatch, SendBatch};
 use crate::limits::{
-    MAX_RUN_BYTES, MAX_RUN_DATAGRAMS, REACHED_JOINED_BYTES, REACHED_PER_TURN, REACHED_SOCKET_BATCH,
+    MAX_RUN_BYTES, MAX_RUN_DATAGRAMS, REACHED_JOINED_BYTES, REACHED_SOCKET_BATCH,
+    RELAY_SOCKETS_PER_TURN,
 };
 
 /// Sockets of relayed addresses, by address.
 pub struct RelaySockets {
     epoll: OwnedFd,
-    sockets: Slab<Reached>,
+    sockets: Slab<RelaySocket>,
     by_addr: HashMap<SocketAddr, usize>,
     incoming: ReceiveBatch,
     outgoing: SendBatch,
@@ -35,7 +36,7 @@ pub struct RelaySockets {
     refused: usize,
 }
 
-struct Reached {
+struct RelaySocket {
     relayed: SocketAddr,
     socket: UdpSocket,
     run: Option<Gathered>,
@@ -121,15 +122,15 @@ impl RelaySockets {
         if self.sockets.is_empty() {
             return false;
         }
-        let mut events = [MaybeUninit::uninit(); REACHED_PER_TURN];
+        let mut events = [MaybeUninit::uninit(); RELAY_SOCKETS_PER_TURN];
         let at_once = Timespec::default();
         let Ok((ready, _)) = epoll::wait(&self.epoll, &mut events, Some(&at_once)) else {
             return false; // interrupted: the next turn tries again
         };
-        let mut more = ready.len() == REACHED_PER_TURN;
+        let mut more = ready.len() == RELAY_SOCKETS_PER_TURN;
         for event in ready.iter() {
             let index = usize::try_from(event.data.u64()).expect("it was a usize");
-            let Some(Reached {
+            let Some(RelaySocket {
                 relayed, socket, ..
             }) = self.sockets.get(index)
             else {
@@ -175,7 +176,7 @@ impl RelaySockets {
         let data = epoll::EventData::new_u64(index as u64);
         epoll::add(&self.epoll, &socket, data, epoll::EventFlags::IN)?;
         self.by_addr.insert(relayed, index);
-        entry.insert(Reached {
+        entry.insert(RelaySocket {
             relayed,
             socket,
             run: None,
@@ -186,11 +187,11 @@ impl RelaySockets {
 
     /// Sends the gathered run of socket `index`, if any.
     fn send_run(&mut self, index: usize) {
-        let reached = &mut self.sockets[index];
-        let Some(mut run) = reached.run.take() else {
+        let socket = &mut self.sockets[index];
+        let Some(mut run) = socket.run.take() else {
             return;
         };
-        self.refused += run.leave(reached, &mut self.outgoing);
+        self.refused += run.leave(socket, &mut self.outgoing);
         run.bytes.clear();
         if self.spare.len() < MAX_SPARE {
             self.spare.push(run.bytes);
@@ -213,24 +214,24 @@ impl Gathered {
     }
 
     /// Sends the run. Returns the number of its datagrams that the kernel refused.
-    fn leave(&self, reached: &mut Reached, batch: &mut SendBatch) -> usize {
-        if reached.without_runs && self.datagrams() > 1 {
-            return self.send_apart(reached, batch);
+    fn leave(&self, socket: &mut RelaySocket, batch: &mut SendBatch) -> usize {
+        if socket.without_runs && self.datagrams() > 1 {
+            return self.send_apart(socket, batch);
         }
         // The first error may belong to an earlier datagram (ECONNREFUSED), the second is our own.
-        let sent = self.send(reached, batch);
-        let Err(error) = sent.or_else(|_| self.send(reached, batch)) else {
+        let sent = self.send(socket, batch);
+        let Err(error) = sent.or_else(|_| self.send(socket, batch)) else {
             return 0;
         };
         if self.datagrams() > 1 && sys::refuses_runs(&error) {
-            reached.without_runs = true;
-            return self.send_apart(reached, batch);
+            socket.without_runs = true;
+            return self.send_apart(socket, batch);
         }
-        tracing::trace!(%error, relayed = %reached.relayed, peer = %self.peer, "relay");
+        tracing::trace!(%error, relayed = %socket.relayed, peer = %self.peer, "relay");
         self.datagrams()
     }
 
-    fn send(&self, reached: &Reached, batch: &mut SendBatch) -> io::Result<()> {
+    fn send(&self, socket: &RelaySocket, batch: &mut SendBatch) -> io::Result<()> {
         let segment = u16::try_from(self.segment_bytes).ok();
         let message = Message {
             bytes: &self.bytes,
@@ -240,12 +241,12 @@ impl Gathered {
             frame: None,
         };
         batch
-            .send(reached.socket.as_fd(), [message].into_iter())
+            .send(socket.socket.as_fd(), [message].into_iter())
             .map(drop)
     }
 
     /// Sends each datagram as a message of its own. Returns how many the kernel refused.
-    fn send_apart(&self, reached: &Reached, batch: &mut SendBatch) -> usize {
+    fn send_apart(&self, socket: &RelaySocket, batch: &mut SendBatch) -> usize {
         let mut refused = 0;
         for start in (0..self.bytes.len().max(1)).step_by(self.segment_bytes.max(1)) {
             let end = (start + self.segment_bytes).min(self.bytes.len());
@@ -256,8 +257,8 @@ impl Gathered {
                 segment_bytes: None,
                 frame: None,
             };
-            if let Err(error) = batch.send(reached.socket.as_fd(), [message].into_iter()) {
-                tracing::trace!(%error, relayed = %reached.relayed, peer = %self.peer, "relay");
+            if let Err(error) = batch.send(socket.socket.as_fd(), [message].into_iter()) {
+                tracing::trace!(%error, relayed = %socket.relayed, peer = %self.peer, "relay");
                 refused += 1;
             }
         }

@@ -32,7 +32,7 @@ pub struct Datagram {
 
 /// Datagrams to a client that only another shard can reach: it has the client's stream or TURN allocation.
 #[derive(Debug, Clone)]
-pub struct Outward {
+pub struct OutgoingDatagrams {
     /// Bytes of all datagrams of the run, one after another.
     pub bytes: Box<[u8]>,
     /// Sizes and destination of the run.
@@ -92,7 +92,7 @@ pub enum ToShard {
         command: Command,
     },
     /// Datagrams for a client that this shard reaches through TURN or a stream.
-    Outward(Outward),
+    OutgoingDatagrams(OutgoingDatagrams),
     /// Describe all sessions of the shard.
     Describe {
         /// Number of the request, repeated in the reply.

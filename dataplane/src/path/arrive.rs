@@ -21,7 +21,7 @@ const SOCKETS: usize = 4;
 
 /// One received message: one or more datagrams of one source, in the receive buffer.
 #[derive(Debug, Clone, Copy)]
-pub struct Joined<'a> {
+pub struct ReceivedMessage<'a> {
     bytes: &'a [u8],
     segment_bytes: usize,
     source: SocketAddr,
@@ -58,7 +58,7 @@ impl Arrived<'_> {
 }
 
 /// Receives messages; returns their number, and whether more may wait.
-pub fn take(engine: &mut Engine, report: &mut ShardReport) -> (usize, bool) {
+pub fn receive(engine: &mut Engine, report: &mut ShardReport) -> (usize, bool) {
     engine.receive().unwrap_or_else(|error| {
         // A queued error of an earlier send (ECONNREFUSED), not a fault of the socket.
         tracing::trace!(%error, "receive");
@@ -68,13 +68,13 @@ pub fn take(engine: &mut Engine, report: &mut ShardReport) -> (usize, bool) {
 }
 
 impl Overflows {
-    /// Message `index` of the last [`take`]; `None` if it was truncated and therefore dropped.
+    /// Message `index` of the last [`receive`]; `None` if it was truncated and therefore dropped.
     pub fn get<'e>(
         &mut self,
         engine: &'e Engine,
         index: usize,
         report: &mut ShardReport,
-    ) -> Option<Joined<'e>> {
+    ) -> Option<ReceivedMessage<'e>> {
         let (socket, received) = engine.get(index)?;
         if let Some(overflows) = received.queue_overflows {
             let reported = &mut self.0[socket];
@@ -85,7 +85,7 @@ impl Overflows {
             report.drops.count(DropReason::Truncated);
             return None;
         }
-        Some(Joined {
+        Some(ReceivedMessage {
             bytes: received.bytes,
             segment_bytes: received.segment_bytes.max(1),
             source: received.source,
@@ -95,7 +95,7 @@ impl Overflows {
     }
 }
 
-impl<'a> Joined<'a> {
+impl<'a> ReceivedMessage<'a> {
     /// Counts the datagrams of the message and returns them; none if they are too long.
     pub fn datagrams(
         self,

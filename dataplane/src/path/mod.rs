@@ -48,7 +48,7 @@ pub fn receive(
     } = sockets;
     let mut datagrams = 0;
     for _ in 0..RECEIVES_PER_TURN {
-        let (count, more) = arrive::take(engine, &mut shard.report);
+        let (count, more) = arrive::receive(engine, &mut shard.report);
         for index in 0..count {
             let Some(joined) = overflows.get(engine, index, &mut shard.report) else {
                 continue;

@@ -123,7 +123,7 @@ impl Checks {
     }
 
     /// Records that `check` is passed to the session layer.
-    pub(super) fn showing(&mut self, check: &[u8], now: Instant) {
+    pub(super) fn set_shown(&mut self, check: &[u8], now: Instant) {
         let (kept, at) = self.shown.get_or_insert((Vec::new(), now));
         kept.clear();
         kept.extend_from_slice(check);
@@ -131,7 +131,7 @@ impl Checks {
     }
 
     /// The latest check again for the session layer, if the client sent other packets since (`last_received`) but no check.
-    pub(super) fn show_again(
+    pub(super) fn repeat_check(
         &mut self,
         last_received: Option<Instant>,
         now: Instant,

@@ -10,7 +10,7 @@ use crate::media::subscription::SubscriberCodec;
 use crate::media::track::TrackFormats;
 
 /// Supported codecs with the payload types that subscribers are offered.
-pub(super) static SPOKEN: LazyLock<CodecConfig> = LazyLock::new(|| {
+pub(super) static SUPPORTED: LazyLock<CodecConfig> = LazyLock::new(|| {
     let mut config = CodecConfig::empty();
     config.enable_opus(true, true);
     config.enable_vp8(true);
@@ -51,12 +51,12 @@ pub(super) struct Accepted {
 }
 
 /// Our payload type for `spec`; `None` if the codec is not supported.
-pub(super) fn spoken(spec: LibrarySpec) -> Option<u8> {
+pub(super) fn supported(spec: LibrarySpec) -> Option<u8> {
     of_our_list(spec).map(|params| *params.pt())
 }
 
 fn of_our_list(spec: LibrarySpec) -> Option<PayloadParams> {
-    let found = SPOKEN.match_params(PayloadParams::new(0.into(), None, spec));
+    let found = SUPPORTED.match_params(PayloadParams::new(0.into(), None, spec));
     found.copied()
 }
 
@@ -78,7 +78,7 @@ fn is_same(params: &PayloadParams, spec: LibrarySpec) -> bool {
 /// formats are not known yet, so all supported codecs are offered.
 pub(super) fn offered_formats(kind: MediaKind, formats: Option<&TrackFormats>) -> OfferedFormats {
     let ours = || {
-        SPOKEN
+        SUPPORTED
             .params()
             .iter()
             .filter(|params| params.spec().codec.is_audio() == kind.is_audio())
@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     fn ours(pt: u8) -> PayloadParams {
-        let found = SPOKEN.params().iter().find(|params| *params.pt() == pt);
+        let found = SUPPORTED.params().iter().find(|params| *params.pt() == pt);
         *found.unwrap()
     }
 
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn every_codec_of_our_list_survives_the_way_into_our_words_and_back() {
-        for params in SPOKEN.params() {
+        for params in SUPPORTED.params() {
             let ours = described(params.spec());
             let back = library(&ours);
             assert_eq!(described(back), ours);

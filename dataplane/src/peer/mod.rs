@@ -9,7 +9,7 @@ pub mod command; // commands of the control plane
 mod codecs; // supported codecs, and which decoder fits a stream
 mod drive; // drives str0m and drains its output
 #[cfg(test)]
-mod early; // tests of checks before the client's answer
+mod early_checks; // tests of checks before the client's answer
 #[doc(hidden)]
 pub mod hostile; // properties of every offer
 mod incoming; // authentication of a publisher's packets before str0m

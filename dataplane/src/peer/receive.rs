@@ -112,7 +112,7 @@ impl Peer {
                     self.paths.nominate(source, now);
                 }
                 if is_current {
-                    self.checks.showing(bytes, now);
+                    self.checks.set_shown(bytes, now);
                     self.feed(now, bytes, out);
                 }
             }

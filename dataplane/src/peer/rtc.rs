@@ -46,7 +46,7 @@ impl RtcSetup {
             .set_local_ice_credentials(credentials)
             .set_ice_lite(true)
             .set_rtp_mode(true);
-        *config.codec_config() = codecs::SPOKEN.clone();
+        *config.codec_config() = codecs::SUPPORTED.clone();
         config
     }
 

@@ -70,7 +70,7 @@ impl Peer {
         self.send_requests(now, out);
         if self.deadline <= now {
             let last_received = self.paths.last_received_on_media_path();
-            if let Some(check) = self.checks.show_again(last_received, now) {
+            if let Some(check) = self.checks.repeat_check(last_received, now) {
                 self.feed(now, &check, out);
             }
             self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));

@@ -29,7 +29,7 @@ pub struct Allowance {
 
 /// Time of a retransmission request, and the RTT of the subscriber.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked {
+pub struct RetransmitRequest {
     /// Time of the request.
     pub now: Instant,
     /// Round trip time; zero until it is known.
@@ -85,8 +85,8 @@ impl Allowance {
     /// True if the `bytes` of packet `seq` may be sent again; then they are counted. The interval between
     /// retransmissions of one packet starts at `rtt` and doubles each time, because a client that receives nothing
     /// repeats its requests.
-    pub fn allow(&mut self, seq: u16, bytes: usize, at: Asked) -> bool {
-        let Asked { now, rtt } = at;
+    pub fn allow(&mut self, seq: u16, bytes: usize, at: RetransmitRequest) -> bool {
+        let RetransmitRequest { now, rtt } = at;
         let start = *self.start.get_or_insert(now);
         let now_ms = now.saturating_duration_since(start).as_millis() as u32;
         if self.latest.is_empty() {
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_request_is_answered_once_in_a_while_and_within_the_allowance() {
         let start = Instant::now();
-        let at = |ms| Asked {
+        let at = |ms| RetransmitRequest {
             now: start + Duration::from_millis(ms),
             rtt: SHORT,
         };
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn who_asks_on_and_on_gets_a_packet_once_an_rtt_and_ever_less_often() {
         let start = Instant::now();
-        let asked = |ms| Asked {
+        let asked = |ms| RetransmitRequest {
             now: start + Duration::from_millis(ms),
             rtt: Duration::from_millis(100),
         };

@@ -1,7 +1,7 @@
 //! Packets that are sealed one at a time: retransmissions, and the first packets of a new subscriber.
 
 use super::queue::SendContext;
-use super::resend::Asked;
+use super::resend::RetransmitRequest;
 use super::rewriter::Sent;
 use super::sender::Sender;
 use super::stream::{Keys, Planned, SealCost, Stream};
@@ -37,12 +37,12 @@ pub fn resend<'p>(
     to: &mut SendContext<'_>,
     find: impl FnOnce(&Sent) -> Option<(&'p MediaPacket, Encoding)>,
 ) -> Result<(), DropReason> {
-    let at = Asked {
+    let at = RetransmitRequest {
         now: to.now,
         rtt: sender.rtt(),
     };
     let (sealer, estimator) = sender.keys().ok_or(DropReason::NotConnected)?;
-    if let Some(datagram) = stream.again_as_sent(seq, at) {
+    if let Some(datagram) = stream.sent_datagram(seq, at) {
         let bytes = datagram.len();
         let room = to.queue.room(bytes).ok_or(DropReason::SendBufferFull)?;
         room.copy_from_slice(datagram);
@@ -53,6 +53,6 @@ pub fn resend<'p>(
         overhead: sealer.rtp_overhead(),
         is_measured: estimator.is_some(),
     };
-    let planned = stream.plan_again(seq, at, cost, find)?;
+    let planned = stream.plan_retransmission(seq, at, cost, find)?;
     send(stream, sender, planned, to)
 }

@@ -11,7 +11,7 @@ use spillway_wire::rtp::{self, Header};
 use super::header::{ExtensionIds, HeaderExtras, HeaderLayout, HeaderNeeds};
 use super::kept::Kept;
 use super::ntp::{compact_ntp, ntp};
-use super::resend::{Allowance, Asked, Resend};
+use super::resend::{Allowance, Resend, RetransmitRequest};
 use super::rewriter::{Rewriter, Rewritten, Sent, Splice};
 use crate::drop_reason::DropReason;
 use crate::io::entropy::Entropy;
@@ -256,10 +256,10 @@ impl Stream {
     }
 
     /// Plans a retransmission of the packet with sequence number `seq`. `kept` finds the packet.
-    pub fn plan_again<'p>(
+    pub fn plan_retransmission<'p>(
         &mut self,
         seq: u16,
-        at: Asked,
+        at: RetransmitRequest,
         seal: SealCost,
         kept: impl FnOnce(&Sent) -> Option<(&'p MediaPacket, Encoding)>,
     ) -> Result<(Planned, &'p MediaPacket), DropReason> {
@@ -289,7 +289,7 @@ impl Stream {
     }
 
     /// The sealed datagram with sequence number `seq`, for a subscriber without RTX.
-    pub fn again_as_sent(&mut self, seq: u16, at: Asked) -> Option<&[u8]> {
+    pub fn sent_datagram(&mut self, seq: u16, at: RetransmitRequest) -> Option<&[u8]> {
         let datagram = self.kept.get(seq)?;
         let is_allowed = self.allowance.allow(seq, datagram.len(), at);
         is_allowed.then_some(datagram)

@@ -309,7 +309,7 @@ mod tests {
     use crate::peer::build::PeerFactory;
     use crate::srtp::AeadChoice;
 
-    struct Scene {
+    struct TestTable {
         table: PeerTable,
         factory: PeerFactory,
         now: Instant,
@@ -333,7 +333,7 @@ mod tests {
         }
     }
 
-    impl Scene {
+    impl TestTable {
         fn new() -> Self {
             let candidates = vec!["127.0.0.1:7".parse().unwrap()];
             let factory = PeerFactory::new(
@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_quiet_owner_keeps_its_address_until_another_has_proven_it() {
-        let mut scene = Scene::new();
+        let mut scene = TestTable::new();
         let (owner, other) = (scene.session(1), scene.session(2));
         scene.add(owner, true).unwrap();
         assert_eq!(scene.add(other, false), Err(DropReason::AddressInUse));
@@ -393,11 +393,11 @@ mod tests {
 
     #[test]
     fn a_session_that_moves_here_takes_nothing_that_is_in_use() {
-        let mut scene = Scene::new();
+        let mut scene = TestTable::new();
         let owner = scene.session(1);
         scene.add(owner, true).unwrap();
         for is_proven in [false, true] {
-            let mut elsewhere = Scene::new();
+            let mut elsewhere = TestTable::new();
             let mover = elsewhere.session(2);
             elsewhere.add(mover, is_proven).unwrap();
             let peer = elsewhere.table.remove(mover).unwrap();
@@ -407,7 +407,7 @@ mod tests {
             scene.table.remove(moved);
         }
         scene.pass(OWNER_STAYS);
-        let mut elsewhere = Scene::new();
+        let mut elsewhere = TestTable::new();
         let mover = elsewhere.session(3);
         elsewhere.add(mover, true).unwrap();
         let moved = scene
@@ -418,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_session_of_another_shard_gets_an_address_when_its_home_has_proof() {
-        let mut scene = Scene::new();
+        let mut scene = TestTable::new();
         let owner = scene.session(1);
         scene.add(owner, true).unwrap();
         let refused = scene.table.add_foreign(HERE, ELSEWHERE, scene.now);

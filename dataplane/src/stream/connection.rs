@@ -31,7 +31,7 @@ pub(super) struct Connection {
     /// True while the connection is in the list of connections with bytes to write.
     pub(super) is_dirty: bool,
     /// True while the connection is in the list of connections that may have more data.
-    pub(super) is_again: bool,
+    pub(super) may_have_data: bool,
     /// True: the connection ends when all bytes are written.
     pub(super) is_closing: bool,
     /// True when the client will send no more bytes.
@@ -88,7 +88,7 @@ impl Connection {
             partial_since: None,
             last_activity: now,
             is_dirty: false,
-            is_again: false,
+            may_have_data: false,
             is_closing: false,
             has_ended: false,
             watched: EventFlags::IN,
@@ -105,7 +105,7 @@ impl Connection {
     }
 
     /// Sets the detected protocol; the deadlines of the phase start now.
-    pub(super) fn turn_out(&mut self, phase: Phase, now: Instant) {
+    pub(super) fn set_protocol(&mut self, phase: Phase, now: Instant) {
         self.phase = phase;
         self.since = now;
     }
@@ -139,7 +139,7 @@ impl Connection {
             Phase::Turn(_) if self.is_kept => None,
             Phase::Ice(_) if self.is_kept => Some(self.last_activity + SESSION_SILENCE),
             Phase::Turn(_) | Phase::Ice(_) => Some(self.since + PROVE_TIME),
-            Phase::Http(upstream) if upstream.is_awaited() => Some(self.since + UPSTREAM_TIME),
+            Phase::Http(upstream) if upstream.is_connecting() => Some(self.since + UPSTREAM_TIME),
             Phase::Http(_) => Some(self.last_activity + PROXY_IDLE),
             Phase::Lingering => Some(self.since + LINGER_TIME),
         };

@@ -22,7 +22,7 @@ pub(super) struct Layer {
 
 /// Result of a read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Took {
+pub(super) enum ReadOutcome {
     /// Number of bytes that were read.
     Bytes(usize),
     /// No bytes are available now.
@@ -66,23 +66,25 @@ impl Layer {
     }
 
     /// Reads available bytes into `buffer`.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Took> {
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<ReadOutcome> {
         let Some(tls) = &mut self.tls else {
-            return took(self.socket.read(buffer));
+            return read_outcome(self.socket.read(buffer));
         };
         loop {
             match tls.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // The TLS connection ended without close_notify. Data may be missing at the end, but every message has
                 // its length.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Took::End),
-                other => return took(other),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Ok(ReadOutcome::End);
+                }
+                other => return read_outcome(other),
             }
             match tls.read_tls(&mut self.socket) {
-                Ok(0) => return Ok(Took::End),
+                Ok(0) => return Ok(ReadOutcome::End),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(Took::Nothing);
+                    return Ok(ReadOutcome::Nothing);
                 }
                 Err(error) => return Err(error),
             }
@@ -95,8 +97,8 @@ impl Layer {
     }
 
     /// Reads and discards available bytes.
-    pub(super) fn discard(&mut self, buffer: &mut [u8]) -> io::Result<Took> {
-        took(self.socket.read(buffer))
+    pub(super) fn discard(&mut self, buffer: &mut [u8]) -> io::Result<ReadOutcome> {
+        read_outcome(self.socket.read(buffer))
     }
 
     /// Number of outgoing bytes that neither TLS nor the kernel has accepted.
@@ -174,7 +176,7 @@ impl Layer {
     }
 
     /// Sends close_notify (TLS), and shuts down the sending side of the socket.
-    pub(super) fn say_goodbye(&mut self) {
+    pub(super) fn close_write(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
             let _ = tls.write_tls(&mut self.socket);
@@ -190,12 +192,12 @@ fn nonzero(bytes: usize) -> io::Result<usize> {
     }
 }
 
-pub(super) fn took(read: io::Result<usize>) -> io::Result<Took> {
+pub(super) fn read_outcome(read: io::Result<usize>) -> io::Result<ReadOutcome> {
     match read {
-        Ok(0) => Ok(Took::End),
-        Ok(bytes) => Ok(Took::Bytes(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Took::Nothing),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Took::Nothing),
+        Ok(0) => Ok(ReadOutcome::End),
+        Ok(bytes) => Ok(ReadOutcome::Bytes(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(ReadOutcome::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(ReadOutcome::Nothing),
         Err(error) => Err(error),
     }
 }

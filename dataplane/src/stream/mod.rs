@@ -74,7 +74,7 @@ pub struct Streams {
     /// Connections with bytes to write.
     dirty: Vec<usize>,
     /// Connections that may have data that epoll does not report: decrypted by TLS, or not read yet.
-    again: VecDeque<usize>,
+    with_more_data: VecDeque<usize>,
     /// Clients whose streams ended outside of [`Streams::poll`].
     gone: Vec<Client>,
     buffer: Box<[u8]>,
@@ -113,7 +113,7 @@ impl Streams {
             by_source: HashMap::new(),
             timers: Timers::default(),
             dirty: Vec::new(),
-            again: VecDeque::new(),
+            with_more_data: VecDeque::new(),
             gone: Vec::new(),
             buffer: vec![0; STREAM_READ_BYTES].into_boxed_slice(),
             accept_again: None,
@@ -134,7 +134,7 @@ impl Streams {
         self.handshake_steps = HANDSHAKE_STEPS_PER_TURN;
         self.budget_bytes = STREAM_BYTES_PER_TURN;
         self.time_out(now, arrivals);
-        self.go_on(now, arrivals);
+        self.read_more(now, arrivals);
         let mut events = [MaybeUninit::uninit(); STREAM_EVENTS_PER_TURN];
         let at_once = Timespec::default();
         let Ok((ready, _)) = epoll::wait(&self.epoll, &mut events, Some(&at_once)) else {
@@ -151,7 +151,7 @@ impl Streams {
                 Token::Upstream(index) => self.upstream_ready(index, flags, now),
             };
         }
-        more || !self.again.is_empty()
+        more || !self.with_more_data.is_empty()
     }
 
     /// Queues a message made of `parts`, completely or not at all.
@@ -240,7 +240,7 @@ impl Streams {
                 continue;
             }
             let reason = match &connection.phase {
-                Phase::Http(upstream) if upstream.is_awaited() => {
+                Phase::Http(upstream) if upstream.is_connecting() => {
                     self.upstream_failed(index, &io::ErrorKind::TimedOut.into());
                     self.after(index);
                     continue;
@@ -260,16 +260,16 @@ impl Streams {
     }
 
     /// Reads from connections that had more data, the longest waiting one first.
-    fn go_on(&mut self, now: Instant, arrivals: &mut Arrivals) {
-        for _ in 0..self.again.len().min(STREAM_EVENTS_PER_TURN) {
+    fn read_more(&mut self, now: Instant, arrivals: &mut Arrivals) {
+        for _ in 0..self.with_more_data.len().min(STREAM_EVENTS_PER_TURN) {
             if self.budget_bytes == 0 {
                 return;
             }
-            let Some(index) = self.again.pop_front() else {
+            let Some(index) = self.with_more_data.pop_front() else {
                 return;
             };
             if let Some(connection) = self.connections.get_mut(index) {
-                connection.is_again = false;
+                connection.may_have_data = false;
                 self.client_ready(index, epoll::EventFlags::IN, now, arrivals);
             }
         }
@@ -295,8 +295,8 @@ impl Streams {
         if connection.has_ended {
             return self.end_outside(index, EndReason::Done);
         }
-        connection.layer.say_goodbye();
-        connection.turn_out(Phase::Lingering, now);
+        connection.layer.close_write();
+        connection.set_protocol(Phase::Lingering, now);
         connection.is_closing = false;
         self.after(index);
     }
@@ -337,7 +337,7 @@ impl Streams {
     /// reported for it.
     fn remove(&mut self, index: usize, reason: EndReason) -> Option<Client> {
         let mut connection = self.connections.try_remove(index)?;
-        connection.layer.say_goodbye();
+        connection.layer.close_write();
         self.timers.clear(index);
         self.counts.end(reason);
         let client = connection.client();

@@ -5,7 +5,7 @@ use std::time::Instant;
 use rustix::event::epoll::{self, EventFlags};
 
 use super::connection::{Connection, Phase};
-use super::layer::Took;
+use super::layer::ReadOutcome;
 use super::upstream::{BAD_GATEWAY, NOT_SERVED, Upstream};
 use super::{Arrivals, EndReason, Streams, Token, mark};
 use crate::limits::{PROXY_BYTES, READS_PER_STREAM};
@@ -71,10 +71,10 @@ impl Streams {
     /// Connection `index` may have data that the kernel does not report.
     fn read_again(&mut self, index: usize) {
         if let Some(connection) = self.connections.get_mut(index)
-            && !connection.is_again
+            && !connection.may_have_data
         {
-            connection.is_again = true;
-            self.again.push_back(index);
+            connection.may_have_data = true;
+            self.with_more_data.push_back(index);
         }
     }
 
@@ -88,33 +88,33 @@ impl Streams {
         let connection = &mut self.connections[index];
         if matches!(connection.phase, Phase::Lingering) {
             return match connection.layer.discard(&mut self.buffer) {
-                Ok(Took::Bytes(bytes)) => {
+                Ok(ReadOutcome::Bytes(bytes)) => {
                     self.spend(bytes);
                     Ok(true)
                 }
-                Ok(Took::Nothing) => Ok(false),
-                Ok(Took::End) | Err(_) => Err(EndReason::Done),
+                Ok(ReadOutcome::Nothing) => Ok(false),
+                Ok(ReadOutcome::End) | Err(_) => Err(EndReason::Done),
             };
         }
-        let took = connection.layer.read(&mut self.buffer);
+        let read_outcome = connection.layer.read(&mut self.buffer);
         if matches!(connection.phase, Phase::Handshake) && !connection.layer.is_handshaking() {
             self.counts.handshakes += 1;
             let phase = self.agreed(index)?;
-            self.connections[index].turn_out(phase, now);
+            self.connections[index].set_protocol(phase, now);
         }
         let connection = &mut self.connections[index];
         if connection.layer.wants_write() {
             mark(&mut self.dirty, connection, index);
         }
-        match took {
-            Ok(Took::Bytes(bytes)) => {
+        match read_outcome {
+            Ok(ReadOutcome::Bytes(bytes)) => {
                 self.counts.bytes_in += bytes as u64;
                 self.take(index, bytes, now, arrivals)?;
                 self.spend(bytes);
                 Ok(!self.connections[index].is_closing)
             }
-            Ok(Took::Nothing) => Ok(false),
-            Ok(Took::End) => match &mut self.connections[index].phase {
+            Ok(ReadOutcome::Nothing) => Ok(false),
+            Ok(ReadOutcome::End) => match &mut self.connections[index].phase {
                 // The response is not complete yet.
                 Phase::Http(upstream) => {
                     upstream.client_ended();
@@ -162,7 +162,7 @@ impl Streams {
                 b'A'..=b'Z' => self.http(index),
                 _ => return Err(EndReason::Garbage),
             };
-            self.connections[index].turn_out(phase, now);
+            self.connections[index].set_protocol(phase, now);
         }
         let connection = &mut self.connections[index];
         let client = connection.client();
@@ -209,19 +209,19 @@ impl Streams {
             Some(Ok(upstream)) => Phase::Http(Box::new(upstream)),
             Some(Err(error)) => {
                 tracing::warn!(%error, "http cannot be passed on");
-                self.say_and_close(index, BAD_GATEWAY);
+                self.respond_and_close(index, BAD_GATEWAY);
                 Phase::Undecided
             }
             None => {
-                self.say_and_close(index, NOT_SERVED);
+                self.respond_and_close(index, NOT_SERVED);
                 Phase::Undecided
             }
         }
     }
 
-    fn say_and_close(&mut self, index: usize, said: &[u8]) {
+    fn respond_and_close(&mut self, index: usize, response: &[u8]) {
         let connection = &mut self.connections[index];
-        connection.layer.push(said);
+        connection.layer.push(response);
         connection.is_closing = true;
         mark(&mut self.dirty, connection, index);
     }
@@ -250,12 +250,12 @@ impl Streams {
         let Some((connection, upstream)) = proxied(&mut self.connections, index) else {
             return false;
         };
-        if upstream.is_over || connection.waiting_bytes() >= PROXY_BYTES {
+        if upstream.has_ended || connection.waiting_bytes() >= PROXY_BYTES {
             return false;
         }
-        let took = upstream.read(&mut self.buffer);
-        match took {
-            Ok(Took::Bytes(bytes)) => {
+        let read_outcome = upstream.read(&mut self.buffer);
+        match read_outcome {
+            Ok(ReadOutcome::Bytes(bytes)) => {
                 connection.push(&self.buffer[..bytes]);
                 let connection = &mut self.connections[index];
                 connection.last_activity = now;
@@ -263,14 +263,14 @@ impl Streams {
                 self.spend(bytes);
                 true
             }
-            Ok(Took::Nothing) => false,
-            Ok(Took::End) if upstream.is_deaf => {
+            Ok(ReadOutcome::Nothing) => false,
+            Ok(ReadOutcome::End) if upstream.rejects_writes => {
                 // The write may have consumed the error, so the read does not report it.
                 self.upstream_failed(index, &std::io::ErrorKind::ConnectionReset.into());
                 false
             }
-            Ok(Took::End) => {
-                self.say_and_close(index, &[]);
+            Ok(ReadOutcome::End) => {
+                self.respond_and_close(index, &[]);
                 false
             }
             Err(error) => {
@@ -293,13 +293,13 @@ impl Streams {
         let Some((_, upstream)) = proxied(&mut self.connections, index) else {
             return;
         };
-        upstream.is_over = true;
+        upstream.has_ended = true;
         tracing::debug!(%error, "http is passed on no further");
-        let said: &[u8] = match upstream.has_answered {
+        let response: &[u8] = match upstream.has_answered {
             true => &[], // the response has begun, so no error can be sent
             false => BAD_GATEWAY,
         };
-        self.say_and_close(index, said);
+        self.respond_and_close(index, response);
     }
 
     /// Updates the events that epoll watches for both sides.

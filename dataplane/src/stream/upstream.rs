@@ -7,7 +7,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use rustix::event::epoll::EventFlags;
 
-use super::layer::{Took, took};
+use super::layer::{ReadOutcome, read_outcome};
 use crate::limits::PROXY_BYTES;
 
 pub(super) struct Upstream {
@@ -18,9 +18,9 @@ pub(super) struct Upstream {
     /// True when the client will send no more bytes.
     client_ended: bool,
     /// True when the upstream accepts no more bytes; its response may still be readable.
-    pub(super) is_deaf: bool,
+    pub(super) rejects_writes: bool,
     /// True when the upstream will send no more bytes.
-    pub(super) is_over: bool,
+    pub(super) has_ended: bool,
     /// True when the upstream has sent at least one byte.
     pub(super) has_answered: bool,
     /// Events that epoll watches; empty while the socket is not registered.
@@ -53,8 +53,8 @@ impl Upstream {
             is_connected: false,
             waiting: Vec::new(),
             client_ended: false,
-            is_deaf: false,
-            is_over: false,
+            rejects_writes: false,
+            has_ended: false,
             has_answered: false,
             watched: EventFlags::empty(),
         })
@@ -62,7 +62,7 @@ impl Upstream {
 
     /// Queues bytes for the upstream, unless it accepts no more.
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        if !self.is_deaf {
+        if !self.rejects_writes {
             self.waiting.extend_from_slice(bytes);
         }
     }
@@ -76,14 +76,14 @@ impl Upstream {
     }
 
     /// True until the connection succeeds or fails.
-    pub(super) fn is_awaited(&self) -> bool {
-        !self.is_connected && !self.is_over
+    pub(super) fn is_connecting(&self) -> bool {
+        !self.is_connected && !self.has_ended
     }
 
     /// Events that epoll should watch while `due_bytes` wait for the client.
     pub(super) fn wanted_events(&self, due_bytes: usize) -> EventFlags {
         let mut flags = EventFlags::empty();
-        if self.is_over {
+        if self.has_ended {
             return flags;
         }
         if due_bytes < PROXY_BYTES {
@@ -115,7 +115,7 @@ impl Upstream {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     tracing::debug!(%error, "http is passed on no further");
-                    self.is_deaf = true;
+                    self.rejects_writes = true;
                     written = self.waiting.len();
                 }
             }
@@ -131,12 +131,12 @@ impl Upstream {
         Ok(())
     }
 
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Took> {
-        let got = took(self.socket.read(buffer));
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<ReadOutcome> {
+        let got = read_outcome(self.socket.read(buffer));
         match got {
-            Ok(Took::Bytes(_)) => self.has_answered = true,
-            Ok(Took::End) => self.is_over = true,
-            Ok(Took::Nothing) | Err(_) => {}
+            Ok(ReadOutcome::Bytes(_)) => self.has_answered = true,
+            Ok(ReadOutcome::End) => self.has_ended = true,
+            Ok(ReadOutcome::Nothing) | Err(_) => {}
         }
         got
     }

@@ -59,7 +59,7 @@ impl Server {
             granted_s: 0,
             expires: now,
             ports: Ports::default(),
-            reaching: Families::default(),
+            with_socket: Families::default(),
             permissions: Default::default(),
             channels: Default::default(),
             share: Bucket::full(now, self.limits.allocation_bytes_per_second),

@@ -37,7 +37,7 @@ pub(super) struct Allocation {
     pub(super) expires: Instant,
     pub(super) ports: Ports,
     /// Families for which a socket was requested from the owner of the server.
-    pub(super) reaching: Families,
+    pub(super) with_socket: Families,
     pub(super) permissions: Permissions,
     pub(super) channels: Channels,
     pub(super) share: Bucket,

@@ -26,7 +26,7 @@ impl Server {
         peer: SocketAddr,
         bytes: &[u8],
     ) -> Result<Deliver<'_>, DenyReason> {
-        let delivered = self.let_in(now, plain(relayed), plain(peer), bytes.len());
+        let delivered = self.write_incoming(now, plain(relayed), plain(peer), bytes.len());
         match delivered {
             Ok((client, padding_bytes)) => Ok(Deliver {
                 client,
@@ -57,7 +57,7 @@ impl Server {
             .ok_or(DenyReason::NoChannel)?;
         still_allowed(bound, &self.policy)?;
         let peer = bound.peer;
-        let relayed = self.let_out(now, id, peer, length)?;
+        let relayed = self.check_outgoing(now, id, peer, length)?;
         Ok(Relay {
             relayed,
             peer,
@@ -79,7 +79,7 @@ impl Server {
             return Err(DenyReason::Malformed);
         };
         self.policy.check(peer)?;
-        let relayed = self.let_out(now, id, peer, payload.len())?;
+        let relayed = self.check_outgoing(now, id, peer, payload.len())?;
         Ok(Relay {
             relayed,
             peer,
@@ -89,7 +89,7 @@ impl Server {
     }
 
     /// Checks whether `bytes` may be sent to a permitted peer, and counts them.
-    fn let_out(
+    fn check_outgoing(
         &mut self,
         now: Instant,
         id: AllocationId,
@@ -115,7 +115,7 @@ impl Server {
     }
 
     /// Writes the header for a datagram of `length` bytes. Returns the client, the header and the padding.
-    fn let_in(
+    fn write_incoming(
         &mut self,
         now: Instant,
         relayed: SocketAddr,

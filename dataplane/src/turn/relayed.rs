@@ -95,7 +95,9 @@ impl Relayed {
         rng: &mut fastrand::Rng,
     ) -> Option<u16> {
         let pool = self.pool_mut(family)?;
-        let slot = pool.draw(parity, rng).or_else(|| pool.wake(parity))?;
+        let slot = pool
+            .take_random(parity, rng)
+            .or_else(|| pool.reuse_oldest(parity))?;
         pool.owner_by_slot[usize::from(slot)] = owner;
         Some(pool.port(slot))
     }
@@ -156,7 +158,7 @@ impl Pool {
             owner_by_slot: Vec::new(),
         };
         pool.free = (0..)
-            .take_while(|slot| pool.place(*slot) <= u32::from(*addresses.ports.end()))
+            .take_while(|slot| pool.port_number(*slot) <= u32::from(*addresses.ports.end()))
             .collect();
         pool.owner_by_slot = vec![AllocationId::NONE; pool.free.len()];
         let free = std::mem::take(&mut pool.free).into_iter();
@@ -169,26 +171,26 @@ impl Pool {
     }
 
     /// A random free slot.
-    fn draw(&mut self, parity: Parity, rng: &mut fastrand::Rng) -> Option<u16> {
+    fn take_random(&mut self, parity: Parity, rng: &mut fastrand::Rng) -> Option<u16> {
         if self.free.is_empty() {
             return None;
         }
         let start = rng.usize(..self.free.len());
         let (before, after) = self.free.split_at(start);
         let mut slots = after.iter().chain(before);
-        let found = slots.position(|slot| self.would_do(*slot, parity))?;
+        let found = slots.position(|slot| self.is_suitable(*slot, parity))?;
         let at = (start + found) % self.free.len();
         Some(self.free.swap_remove(at))
     }
 
     /// Reuses the slot that has rested longest, when no other slot is left.
-    fn wake(&mut self, parity: Parity) -> Option<u16> {
+    fn reuse_oldest(&mut self, parity: Parity) -> Option<u16> {
         let mut slots = self.resting.iter();
-        let at = slots.position(|slot| self.would_do(*slot, parity))?;
+        let at = slots.position(|slot| self.is_suitable(*slot, parity))?;
         self.resting.remove(at)
     }
 
-    fn would_do(&self, slot: u16, parity: Parity) -> bool {
+    fn is_suitable(&self, slot: u16, parity: Parity) -> bool {
         match parity {
             Parity::Any => true,
             Parity::Even => self.port(slot).is_multiple_of(2),
@@ -196,11 +198,11 @@ impl Pool {
     }
 
     fn port(&self, slot: u16) -> u16 {
-        u16::try_from(self.place(slot)).expect("slots end where ports do")
+        u16::try_from(self.port_number(slot)).expect("slots end where ports do")
     }
 
     /// The port number of a slot; may exceed 65,535 for a slot outside the range.
-    fn place(&self, slot: u16) -> u32 {
+    fn port_number(&self, slot: u16) -> u32 {
         let pair = u32::from(slot / 2) * u32::from(self.step) + u32::from(self.offset);
         u32::from(self.first) + pair * 2 + u32::from(slot % 2)
     }

@@ -88,18 +88,18 @@ impl Server {
     /// RFC 8489 section 3: a Binding request needs no authentication.
     fn binding(&mut self, request: &Request<'_>) -> Result<Done, DenyReason> {
         if !request.fields.unknown.is_empty() {
-            return self.refuse_stranger(request, DenyReason::UnknownAttribute);
+            return self.refuse_unproven(request, DenyReason::UnknownAttribute);
         }
         let mut writer = request.answer(&mut self.scratch, Class::Success);
         writer.xor_address(kinds::XOR_MAPPED_ADDRESS, request.client.remote);
         request.finish(writer, None);
-        self.reply_to_stranger(request)
+        self.reply_to_unproven(request)
     }
 
     fn authenticated(&mut self, request: &Request<'_>) -> Result<Done, DenyReason> {
         let seal = match self.authenticate(request) {
             Ok(seal) => seal,
-            Err(reason) => return self.refuse_stranger(request, reason),
+            Err(reason) => return self.refuse_unproven(request, reason),
         };
         let done = request
             .check_attributes()
@@ -134,17 +134,17 @@ impl Server {
     }
 
     /// An error response to a client with an unproven address.
-    fn refuse_stranger(
+    fn refuse_unproven(
         &mut self,
         request: &Request<'_>,
         reason: DenyReason,
     ) -> Result<Done, DenyReason> {
         self.refuse(request, reason, None)?;
-        self.reply_to_stranger(request)
+        self.reply_to_unproven(request)
     }
 
     /// Sends the response in the scratch buffer, if it is not too long for an unproven address.
-    fn reply_to_stranger(&mut self, request: &Request<'_>) -> Result<Done, DenyReason> {
+    fn reply_to_unproven(&mut self, request: &Request<'_>) -> Result<Done, DenyReason> {
         let (now, source) = (request.now.instant, request.client.remote);
         let question = request.message.bytes().len();
         let excess = self.scratch.len().saturating_sub(question);

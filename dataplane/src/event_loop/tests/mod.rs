@@ -5,7 +5,7 @@ mod allocations; // allocations per packet
 mod faults; // misbehaving subscribers and publishers
 mod rig; // the shard, a publisher, subscribers
 mod relayed; // clients behind TURN
-mod quiet; // empty and idle shards
+mod idle; // empty and idle shards
 mod numbers; // restarts of a publisher's sequence numbers
 mod repair; // retransmissions, and first packets of a subscription
 mod order; // order of the sessions in a turn

@@ -141,7 +141,7 @@ impl PayloadTypes {
         self.uses[usize::from(pt)].is_none_or(|used| used == wanted)
     }
 
-    pub(super) fn settle(&mut self, pt: u8, used: Use) {
+    pub(super) fn fix_meaning(&mut self, pt: u8, used: Use) {
         self.uses[usize::from(pt)] = Some(used);
     }
 

@@ -73,7 +73,7 @@ impl<'a> Offer<'a> {
             tracks,
             twins: Vec::new(),
         };
-        reader.let_go(&mids);
+        reader.free_missing(&mids);
         let mut lines = Vec::with_capacity(media_lines.len());
         // The first accepted m-line has the transport of the BUNDLE group.
         let mut first: Option<usize> = None;
@@ -132,7 +132,7 @@ impl<'a> Offer<'a> {
 
 impl<'a> Reader<'_, 'a> {
     /// Marks slots of mids that are no longer in the offer.
-    fn let_go(&mut self, mids: &[String]) {
+    fn free_missing(&mut self, mids: &[String]) {
         for slot in &mut self.lines.slots {
             if slot.state == SlotState::Live && !mids.contains(&slot.mid) {
                 slot.state = SlotState::Ending;
@@ -187,7 +187,8 @@ impl<'a> Reader<'_, 'a> {
             let Meaning::Codec(spec) = format.meaning else {
                 continue;
             };
-            let codec = codecs::spoken(spec).filter(|_| spec.codec.is_audio() == kind.is_audio());
+            let codec =
+                codecs::supported(spec).filter(|_| spec.codec.is_audio() == kind.is_audio());
             let Some(codec) = codec.filter(|codec| !codec_by_pt.values().any(|had| had == codec))
             else {
                 continue;
@@ -198,7 +199,7 @@ impl<'a> Reader<'_, 'a> {
             if !types.allow(format.pt, Use::Codec(codec)) || (is_twin && !self.is_first) {
                 continue;
             }
-            types.settle(format.pt, Use::Codec(codec));
+            types.fix_meaning(format.pt, Use::Codec(codec));
             codec_by_pt.insert(format.pt, codec);
             if is_twin {
                 let resends = |other: &&Format<'_>| other.meaning == Meaning::Resend(format.pt);
@@ -218,7 +219,7 @@ impl<'a> Reader<'_, 'a> {
             let types = &mut self.lines.payload_types;
             let is_usable = codec_by_pt.contains_key(&primary) && types.allow(format.pt, used);
             if is_usable {
-                types.settle(format.pt, used);
+                types.fix_meaning(format.pt, used);
             }
             is_usable
         };

@@ -41,7 +41,7 @@ pub(in crate::peer) struct AnsweredLine {
 }
 
 /// The outstanding offer, which the client answers.
-pub(in crate::peer) struct Asked<'o> {
+pub(in crate::peer) struct OutstandingOffer<'o> {
     /// The session library's offer.
     pub(in crate::peer) written: &'o str,
     /// Formats that each m-line of the session library offered.
@@ -55,7 +55,10 @@ pub(in crate::peer) struct Asked<'o> {
 
 impl Answer {
     /// Parses `sdp` as the answer to the offer `asked`.
-    pub(in crate::peer) fn read(sdp: &str, asked: &Asked<'_>) -> Result<Self, CommandError> {
+    pub(in crate::peer) fn read(
+        sdp: &str,
+        asked: &OutstandingOffer<'_>,
+    ) -> Result<Self, CommandError> {
         let answer = Description::read(sdp);
         let offer = Description::read(asked.written);
         let offered = offer.media.len() + asked.forgotten.saturating_sub(offer.media.len());
@@ -214,7 +217,7 @@ fn of_its_own(format: &Format<'_>, offered_formats: &OfferedFormats) -> Option<P
     let Meaning::Codec(spec) = format.meaning else {
         return None;
     };
-    let codec = codecs::spoken(spec)?;
+    let codec = codecs::supported(spec)?;
     let mut offered = offered_formats.codecs.iter();
     offered.find(|params| *params.pt() == codec).copied()
 }

@@ -14,7 +14,7 @@ use crate::peer::command::{CommandError, CommandReply, CommandResult};
 use crate::peer::output::OfferOut;
 use crate::peer::output::{Output, PeerEvent};
 use crate::peer::sdp::ours::{self, OfferedLine};
-use crate::peer::sdp::theirs::{Answer, Asked};
+use crate::peer::sdp::theirs::{Answer, OutstandingOffer};
 use crate::peer::{codecs, sdp};
 use crate::send::stream::Stream;
 
@@ -72,7 +72,7 @@ impl Subscriber {
     /// Parses the client's answer; also returns the normalised answer that the session layer reads.
     fn read_answer(&self, text: &str) -> Result<(Answer, Option<SdpAnswer>), CommandError> {
         let outstanding = self.negotiation.outstanding.as_ref();
-        let asked = Asked {
+        let asked = OutstandingOffer {
             written: outstanding.map_or("", |outstanding| &outstanding.written),
             offered_formats: self
                 .slots

@@ -47,11 +47,14 @@ fn who_never_pauses_between_messages_does_not_drip() {
         // The end of one message and the start of the next.
         socket.write_all(&BINDING[7..]).unwrap();
         socket.write_all(&BINDING[..7]).unwrap();
-        let came = rig.poll();
-        assert!(matches!(came[..], [Came::Turn(..)]), "{came:?}");
+        let events = rig.poll();
+        assert!(matches!(events[..], [OwnedEvent::Turn(..)]), "{events:?}");
     }
     rig.now += MESSAGE_TIME;
-    assert!(matches!(rig.poll()[..], [Came::Gone(_)]), "now it does");
+    assert!(
+        matches!(rig.poll()[..], [OwnedEvent::Gone(_)]),
+        "now it does"
+    );
 }
 
 #[test]
@@ -84,7 +87,7 @@ fn a_busy_stream_waits_in_one_place_for_its_turn() {
         rig.streams.poll(rig.now, &mut arrivals);
         messages += arrivals.iter().count();
         arrivals.clear();
-        assert!(rig.streams.again.len() <= 1);
+        assert!(rig.streams.with_more_data.len() <= 1);
     }
     socket.shutdown(std::net::Shutdown::Both).unwrap();
 }
@@ -97,8 +100,8 @@ fn many_busy_streams_share_what_is_read_in_a_turn() {
     for mut socket in &sockets {
         socket.write_all(&BINDING).unwrap();
     }
-    for came in rig.poll() {
-        let stream = client_of(&[came]).stream.unwrap();
+    for events in rig.poll() {
+        let stream = client_of(&[events]).stream.unwrap();
         rig.streams.keep(stream, true, rig.now);
     }
     let message = [&[0x40, 0, 0x1f, 0xfc][..], &[1; 8_188]].concat();
@@ -178,9 +181,9 @@ fn who_was_answered_early_may_finish_asking() {
         tls.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         rig.poll(); // a reset would discard the response
     }
-    let mut said = Vec::new();
-    tls.read_to_end(&mut said).unwrap();
-    assert!(said.starts_with(b"HTTP/1.1 421 "), "{said:?}");
+    let mut response = Vec::new();
+    tls.read_to_end(&mut response).unwrap();
+    assert!(response.starts_with(b"HTTP/1.1 421 "), "{response:?}");
     assert_eq!(rig.streams.counts().open, 1);
     rig.now += LINGER_TIME;
     rig.poll();
@@ -210,9 +213,9 @@ fn an_upstream_that_says_nothing_at_all_is_none() {
     assert!(!rig.is_ready());
     rig.now += UPSTREAM_TIME;
     rig.poll();
-    let mut said = Vec::new();
-    tls.read_to_end(&mut said).unwrap();
-    assert!(said.starts_with(b"HTTP/1.1 502 "), "{said:?}");
+    let mut response = Vec::new();
+    tls.read_to_end(&mut response).unwrap();
+    assert!(response.starts_with(b"HTTP/1.1 502 "), "{response:?}");
 }
 
 /// Runs in a child process, because the limit applies to the process.
@@ -228,10 +231,10 @@ fn without_descriptors_those_who_wait_are_looked_at_later() {
         .env(CHILD, "1")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&child.stdout);
+    let response = String::from_utf8_lossy(&child.stdout);
     assert!(
-        child.status.success() && said.contains("1 passed"),
-        "{said}"
+        child.status.success() && response.contains("1 passed"),
+        "{response}"
     );
 }
 
@@ -250,11 +253,11 @@ fn run_out_of_descriptors() {
     let mut arrivals = Arrivals::default();
     assert!(rig.is_ready());
     assert!(!rig.streams.poll(rig.now, &mut arrivals));
-    let again = rig.now + ACCEPT_PAUSE;
-    assert_eq!(rig.streams.poll_timeout(), Some(again));
+    let with_more_data = rig.now + ACCEPT_PAUSE;
+    assert_eq!(rig.streams.poll_timeout(), Some(with_more_data));
     assert!(!rig.is_ready(), "it does not spin");
     drop(others);
-    rig.now = again;
+    rig.now = with_more_data;
     rig.poll();
     assert_eq!(rig.streams.counts().open as usize, clients.len());
 }

@@ -22,9 +22,9 @@ fn http_is_passed_on_both_ways_at_the_pace_of_the_slower_end() {
         tls.conn.send_close_notify();
         tls.conn.complete_io(&mut tls.sock).unwrap();
         std::thread::sleep(Duration::from_millis(50)); // the upstream writes first
-        let mut said = Vec::new();
-        tls.read_to_end(&mut said).unwrap();
-        said
+        let mut response = Vec::new();
+        tls.read_to_end(&mut response).unwrap();
+        response
     });
     while !asking.is_finished() {
         assert_eq!(rig.poll(), []);
@@ -61,9 +61,9 @@ fn an_answer_that_comes_before_the_question_has_ended_is_passed_on_whole() {
         let asking = std::thread::spawn(move || {
             // More than all buffers on the path hold.
             tls.write_all(&vec![b'P'; 24 << 20]).unwrap();
-            let mut said = String::new();
-            tls.read_to_string(&mut said).unwrap();
-            said
+            let mut response = String::new();
+            tls.read_to_string(&mut response).unwrap();
+            response
         });
         let is_stuck = |rig: &Rig| {
             let mut upstreams = rig.streams.connections.iter();
@@ -84,10 +84,10 @@ fn an_answer_that_comes_before_the_question_has_ended_is_passed_on_whole() {
         while !asking.is_finished() {
             assert_eq!(rig.poll(), []);
         }
-        let said = asking.join().unwrap();
+        let response = asking.join().unwrap();
         match expected.ends_with(' ') {
-            true => assert!(said.starts_with(expected), "{said}"),
-            false => assert_eq!(said, expected),
+            true => assert!(response.starts_with(expected), "{response}"),
+            false => assert_eq!(response, expected),
         }
         rig.poll();
         assert_eq!(rig.ended(EndReason::Done), 1);
@@ -102,10 +102,10 @@ fn without_an_upstream_there_is_an_answer_all_the_same() {
     let mut tls = rig.connect_tls(Some("http/1.1"));
     tls.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     rig.poll();
-    let mut said = String::new();
-    tls.read_to_string(&mut said).unwrap();
-    assert!(said.starts_with("HTTP/1.1 502 "), "{said}");
-    let (head, body) = said.split_once("\r\n\r\n").unwrap();
+    let mut response = String::new();
+    tls.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 502 "), "{response}");
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
     assert!(head.contains(&format!("Content-Length: {}", body.len())));
     drop(tls);
     rig.poll();

@@ -91,7 +91,7 @@ impl Crowd {
         if let Some(nonce) = nonce {
             self.clients[number].nonce = nonce;
         }
-        self.hear_a_peer();
+        self.receive_from_peer();
         if self.rng.u16(..500) == 0 {
             let seconds = self.rng.u64(..400);
             self.rig.now.instant += Duration::from_secs(seconds);
@@ -101,7 +101,7 @@ impl Crowd {
         if self.rng.u16(..2_000) == 0 {
             self.rig.server.client_gone(&client);
         }
-        self.settle();
+        self.check_events();
     }
 
     /// A random message of a client.
@@ -168,7 +168,7 @@ impl Crowd {
         }
     }
 
-    fn hear_a_peer(&mut self) {
+    fn receive_from_peer(&mut self) {
         let relayed = self.a_relayed_address();
         let peer = addr(PEERS[self.rng.usize(..PEERS.len())]);
         let data = [1; 9];
@@ -184,7 +184,7 @@ impl Crowd {
     }
 
     /// Compares the events with the state of the server.
-    fn settle(&mut self) {
+    fn check_events(&mut self) {
         for event in self.rig.events() {
             match event {
                 Event::Open { relayed, .. } => {
@@ -220,7 +220,7 @@ fn a_hostile_crowd_gets_nothing_it_may_not_have() {
         assert!(crowd.answered > ROUNDS / 4, "{} answered", crowd.answered);
         crowd.rig.wait(4_000);
         crowd.rig.run_timers();
-        crowd.settle();
+        crowd.check_events();
         assert_eq!((crowd.open.len(), crowd.rig.server.allocations()), (0, 0));
         assert_eq!(crowd.rig.server.quotas.accounts(), (0, 0));
     }

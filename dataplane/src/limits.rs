@@ -173,9 +173,9 @@ pub const SHARD_REPLY: Duration = Duration::from_secs(5);
 /// Maximum number of relay sockets that are read in one turn.
 pub const RELAY_SOCKETS_PER_TURN: usize = 64;
 /// Maximum number of receives from each relay socket in one turn, joined by the kernel or not.
-pub const REACHED_SOCKET_BATCH: usize = 16;
+pub const RECEIVES_PER_RELAY_SOCKET: usize = 16;
 /// Bytes of a receive buffer: the maximum that the kernel joins.
-pub const REACHED_JOINED_BYTES: usize = 64 << 10;
+pub const RELAY_SOCKET_RECEIVE_BYTES: usize = 64 << 10;
 /// Maximum number of streams (TCP, TLS) of one shard.
 pub const MAX_STREAMS: usize = 16_384;
 /// Maximum number of streams of one shard from one IPv4 address or IPv6 /64: a company behind one address.

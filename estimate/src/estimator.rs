@@ -61,17 +61,17 @@ pub struct Estimator {
     loss: LossBound,
     prober: Prober,
     sustain: Sustain,
-    aim: Aim,
+    set_targets: Targets,
     pub(super) rtt_us: Option<i64>,
     /// Time when the silence becomes too long; `None` while no packet awaits feedback.
     silent_us: Option<i64>,
-    told: Told,
+    last_reported: LastReport,
 }
 
 const _: () = assert!(size_of::<Estimator>() <= 1_536);
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Aim {
+struct Targets {
     sustain_bps: u64,
     desired_bps: u64,
 }
@@ -85,7 +85,7 @@ struct Seen {
 
 /// The estimate that was last reported to the caller.
 #[derive(Debug, Default)]
-struct Told {
+struct LastReport {
     bps: u64,
     at_us: i64,
     changed: bool,
@@ -109,10 +109,10 @@ impl Estimator {
             loss: LossBound::default(),
             prober: Prober::new(initial_bps.max(MIN_BPS)),
             sustain: Sustain::default(),
-            aim: Aim::default(),
+            set_targets: Targets::default(),
             rtt_us: None,
             silent_us: None,
-            told: Told::default(),
+            last_reported: LastReport::default(),
         }
     }
 
@@ -185,8 +185,8 @@ impl Estimator {
 
     /// Sets the targets: padding sustains `sustain_bps` until the path is proven to carry it; probes go up to
     /// `desired_bps`. (0, 0): no targets.
-    pub fn aim(&mut self, sustain_bps: u64, desired_bps: u64) {
-        self.aim = Aim {
+    pub fn set_targets(&mut self, sustain_bps: u64, desired_bps: u64) {
+        self.set_targets = Targets {
             sustain_bps,
             desired_bps,
         };
@@ -205,7 +205,7 @@ impl Estimator {
     pub fn padding_due(&mut self, now: Instant) -> usize {
         let now_us = self.clock.us(now);
         if self.wants_probe() {
-            let (allowed_bps, desired_bps) = (self.allowed_bps(), self.aim.desired_bps);
+            let (allowed_bps, desired_bps) = (self.allowed_bps(), self.set_targets.desired_bps);
             if !self.is_recovering(now_us) {
                 self.prober.start(allowed_bps, desired_bps, now_us);
             }
@@ -218,7 +218,7 @@ impl Estimator {
             self.sustain.stop();
             return 0;
         }
-        let bps = self.aim.sustain_bps.min(self.allowed_bps());
+        let bps = self.set_targets.sustain_bps.min(self.allowed_bps());
         let bytes = self.sustain.due(bps, now_us);
         match self.is_recovering(now_us) {
             true => 0,
@@ -259,12 +259,12 @@ impl Estimator {
             self.silent_us = is_sending.then_some(now_us + SILENCE_STEP_US);
         }
         self.conclude_probe(now_us);
-        self.tell(now_us);
+        self.report_change(now_us);
     }
 
     /// True once after the estimate changed by at least 5 %; increases are reported at most four times per second.
     pub fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.told.changed)
+        std::mem::take(&mut self.last_reported.changed)
     }
 
     fn allowed_bps(&self) -> u64 {
@@ -324,7 +324,7 @@ impl Estimator {
             self.follow_delays(acked_bps, now_us);
         }
         self.loss.update(self.rate.bps(), estimate_bps, now_us);
-        self.tell(now_us);
+        self.report_change(now_us);
     }
 
     fn follow_delays(&mut self, acked_bps: u64, now_us: i64) {
@@ -391,26 +391,30 @@ impl Estimator {
 
     fn wants_probe(&self) -> bool {
         let is_heard = self.rtt_us.is_some() || self.prober.is_new();
-        is_heard && !self.sent.is_empty() && self.aim.desired_bps > self.allowed_bps()
+        is_heard && !self.sent.is_empty() && self.set_targets.desired_bps > self.allowed_bps()
     }
 
     fn wants_sustain(&self) -> bool {
-        self.rtt_us.is_some() && self.aim.sustain_bps > self.allowed_bps()
+        self.rtt_us.is_some() && self.set_targets.sustain_bps > self.allowed_bps()
     }
 
     fn is_recovering(&self, now_us: i64) -> bool {
         self.rate.since_decrease_us(now_us) < RECOVERY_US
     }
 
-    fn tell(&mut self, now_us: i64) {
+    fn report_change(&mut self, now_us: i64) {
         let Some(bps) = self.estimate_bps() else {
             return;
         };
-        let step = self.told.bps * NOTABLE_PERCENT / 100;
-        let rose = bps >= self.told.bps + step.max(1);
-        let fell = bps + step.max(1) <= self.told.bps;
-        if fell || rose && (self.told.bps == 0 || now_us - self.told.at_us >= NOTABLE_INTERVAL_US) {
-            self.told = Told {
+        let step = self.last_reported.bps * NOTABLE_PERCENT / 100;
+        let rose = bps >= self.last_reported.bps + step.max(1);
+        let fell = bps + step.max(1) <= self.last_reported.bps;
+        if fell
+            || rose
+                && (self.last_reported.bps == 0
+                    || now_us - self.last_reported.at_us >= NOTABLE_INTERVAL_US)
+        {
+            self.last_reported = LastReport {
                 bps,
                 at_us: now_us,
                 changed: true,

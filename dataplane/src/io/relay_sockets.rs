@@ -17,7 +17,7 @@ use slab::Slab;
 use super::sys;
 use super::sys::{Message, ReceiveBatch, SendBatch};
 use crate::limits::{
-    MAX_RUN_BYTES, MAX_RUN_DATAGRAMS, REACHED_JOINED_BYTES, REACHED_SOCKET_BATCH,
+    MAX_RUN_BYTES, MAX_RUN_DATAGRAMS, RECEIVES_PER_RELAY_SOCKET, RELAY_SOCKET_RECEIVE_BYTES,
     RELAY_SOCKETS_PER_TURN,
 };
 
@@ -61,7 +61,7 @@ impl RelaySockets {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             sockets: Slab::new(),
             by_addr: HashMap::new(),
-            incoming: ReceiveBatch::new(REACHED_SOCKET_BATCH, REACHED_JOINED_BYTES),
+            incoming: ReceiveBatch::new(RECEIVES_PER_RELAY_SOCKET, RELAY_SOCKET_RECEIVE_BYTES),
             outgoing: SendBatch::new(1),
             waiting: Vec::new(),
             spare: Vec::new(),
@@ -152,7 +152,7 @@ impl RelaySockets {
                     sink(*relayed, joined.source, datagram);
                 }
             }
-            more |= taken == REACHED_SOCKET_BATCH;
+            more |= taken == RECEIVES_PER_RELAY_SOCKET;
         }
         more
     }

@@ -153,7 +153,7 @@ impl Subscription {
     }
 
     /// The publisher sends from `now` on: starts the wait for the first frame.
-    pub fn may_flow(&mut self, now: Instant) {
+    pub fn start_waiting(&mut self, now: Instant) {
         if self.codecs.is_some() && self.current.is_none() {
             self.waits.flow.get_or_insert(now);
         }
@@ -203,7 +203,7 @@ impl Subscription {
     }
 
     /// Sets the layer that the allocator chose. True when it changed.
-    pub fn aim(&mut self, target: Option<LayerIndex>) -> bool {
+    pub fn set_target(&mut self, target: Option<LayerIndex>) -> bool {
         let changed = self.target != target;
         self.target = target;
         if target.is_none() {
@@ -255,7 +255,7 @@ impl Subscription {
     }
 
     /// Decides about `packet` of the track, and updates the forwarded layer.
-    pub fn judge(&mut self, packet: &MediaPacket) -> Verdict {
+    pub fn decide(&mut self, packet: &MediaPacket) -> Verdict {
         let starts = self.kind.is_audio() || packet.keyframe;
         if self.current == Some(packet.layer) {
             if self.epoch == packet.epoch {
@@ -335,7 +335,7 @@ pub(crate) mod tests {
     #[test]
     fn video_starts_and_switches_at_keyframes_only() {
         let mut subscription = video();
-        subscription.aim(Some(LayerIndex(0)));
+        subscription.set_target(Some(LayerIndex(0)));
         assert_eq!(subscription.waits_for(), Some(LayerIndex(0)));
         // (packet, verdict, current layer after it)
         let story = [
@@ -345,50 +345,50 @@ pub(crate) mod tests {
             (packet(0, 3, false), Verdict::Forward, Some(0)),
         ];
         for (packet, verdict, current) in &story {
-            assert_eq!(subscription.judge(packet), *verdict);
+            assert_eq!(subscription.decide(packet), *verdict);
             assert_eq!(subscription.current(), current.map(LayerIndex));
         }
         assert_eq!(subscription.waits_for(), None);
-        subscription.aim(Some(LayerIndex(2)));
+        subscription.set_target(Some(LayerIndex(2)));
         assert_eq!(
             subscription.layers(),
             [0, 2].map(LayerIndex).into_iter().collect()
         );
-        assert_eq!(subscription.judge(&packet(2, 9, false)), Verdict::Skip);
+        assert_eq!(subscription.decide(&packet(2, 9, false)), Verdict::Skip);
         assert_eq!(
-            subscription.judge(&packet(0, 4, false)),
+            subscription.decide(&packet(0, 4, false)),
             Verdict::Forward,
             "the old layer flows on"
         );
-        assert_eq!(subscription.judge(&packet(2, 10, true)), Verdict::Switch);
-        assert_eq!(subscription.judge(&packet(0, 5, false)), Verdict::Skip);
+        assert_eq!(subscription.decide(&packet(2, 10, true)), Verdict::Switch);
+        assert_eq!(subscription.decide(&packet(0, 5, false)), Verdict::Skip);
     }
 
     #[test]
     fn paused_stops_at_once_and_needs_a_keyframe_to_go_on() {
         let mut subscription = video();
-        subscription.aim(Some(LayerIndex(0)));
-        subscription.judge(&packet(0, 1, true));
-        subscription.aim(None);
+        subscription.set_target(Some(LayerIndex(0)));
+        subscription.decide(&packet(0, 1, true));
+        subscription.set_target(None);
         assert!(subscription.layers().is_empty());
-        assert_eq!(subscription.judge(&packet(0, 2, false)), Verdict::Skip);
-        subscription.aim(Some(LayerIndex(0)));
-        assert_eq!(subscription.judge(&packet(0, 3, false)), Verdict::Skip);
-        assert_eq!(subscription.judge(&packet(0, 4, true)), Verdict::Switch);
+        assert_eq!(subscription.decide(&packet(0, 2, false)), Verdict::Skip);
+        subscription.set_target(Some(LayerIndex(0)));
+        assert_eq!(subscription.decide(&packet(0, 3, false)), Verdict::Skip);
+        assert_eq!(subscription.decide(&packet(0, 4, true)), Verdict::Switch);
     }
 
     #[test]
     fn audio_starts_with_any_packet_once_negotiated() {
         let mut audio = of(MediaKind::Audio);
         assert_eq!(
-            audio.judge(&packet(0, 1, false)),
+            audio.decide(&packet(0, 1, false)),
             Verdict::Skip,
             "not negotiated"
         );
         audio.codecs = Some(Vec::new());
         assert_eq!(audio.waits_for(), None);
-        assert_eq!(audio.judge(&packet(0, 2, false)), Verdict::Switch);
-        assert_eq!(audio.judge(&packet(0, 3, false)), Verdict::Forward);
+        assert_eq!(audio.decide(&packet(0, 2, false)), Verdict::Switch);
+        assert_eq!(audio.decide(&packet(0, 3, false)), Verdict::Forward);
     }
 
     #[test]
@@ -432,7 +432,7 @@ pub(crate) mod tests {
             ..packet(0, seq, keyframe)
         };
         let mut subscription = video();
-        subscription.aim(Some(LayerIndex(0)));
+        subscription.set_target(Some(LayerIndex(0)));
         // (packet, verdict)
         let story = [
             (of_epoch(u32::MAX, 30_000, true), Verdict::Switch),
@@ -444,13 +444,13 @@ pub(crate) mod tests {
             (of_epoch(0, 17_002, false), Verdict::Forward),
         ];
         for (packet, verdict) in &story {
-            assert_eq!(subscription.judge(packet), *verdict, "{}", packet.seq);
+            assert_eq!(subscription.decide(packet), *verdict, "{}", packet.seq);
         }
         let mut audio = of(MediaKind::Audio);
         audio.codecs = Some(Vec::new());
-        assert_eq!(audio.judge(&of_epoch(0, 5, false)), Verdict::Switch);
+        assert_eq!(audio.decide(&of_epoch(0, 5, false)), Verdict::Switch);
         assert_eq!(
-            audio.judge(&of_epoch(1, 2, false)),
+            audio.decide(&of_epoch(1, 2, false)),
             Verdict::Switch,
             "at once"
         );
@@ -459,13 +459,13 @@ pub(crate) mod tests {
     #[test]
     fn a_refresh_is_wanted_until_the_next_keyframe() {
         let mut subscription = video();
-        subscription.aim(Some(LayerIndex(0)));
-        subscription.judge(&packet(0, 1, true));
+        subscription.set_target(Some(LayerIndex(0)));
+        subscription.decide(&packet(0, 1, true));
         subscription.needs_keyframe(Instant::now());
         assert_eq!(subscription.waits_for(), Some(LayerIndex(0)));
-        subscription.judge(&packet(0, 2, false));
+        subscription.decide(&packet(0, 2, false));
         assert_eq!(subscription.waits_for(), Some(LayerIndex(0)));
-        subscription.judge(&packet(0, 3, true));
+        subscription.decide(&packet(0, 3, true));
         assert_eq!(subscription.waits_for(), None);
     }
 }

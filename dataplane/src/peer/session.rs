@@ -181,7 +181,7 @@ impl Peer {
         if let (Some(estimator), Some(target)) = (subscriber.send.estimator(), target) {
             let with_reserve = |bps: u64| if bps == 0 { 0 } else { bps + reserved_bps };
             let (sustain, desired) = (target.sustain_bps, target.desired_bps);
-            estimator.aim(with_reserve(sustain), with_reserve(desired));
+            estimator.set_targets(with_reserve(sustain), with_reserve(desired));
         }
     }
 

@@ -46,7 +46,7 @@ impl Shard {
         let given = allocate(&candidates, budget);
         tracing::debug!(session = session.0, budget, ?given, "layers chosen");
         for (competitor, layer) in competitors.iter().zip(given.iter().copied()) {
-            self.aim(index, competitor, layer, now);
+            self.set_target(index, competitor, layer, now);
         }
         let has_choice = candidates.iter().any(|candidate| candidate.layers > 1);
         let target = has_choice.then(|| target(&candidates, &given));
@@ -91,7 +91,7 @@ impl Shard {
             .collect()
     }
 
-    fn aim(
+    fn set_target(
         &mut self,
         peer: SessionIndex,
         competitor: &Competitor,
@@ -106,7 +106,7 @@ impl Shard {
             return;
         };
         let was_flowing = subscription.current().is_some();
-        if !subscription.aim(layer) {
+        if !subscription.set_target(layer) {
             return;
         }
         self.recount(at);

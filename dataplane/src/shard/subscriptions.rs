@@ -143,7 +143,7 @@ impl Shard {
         let flows = !entry.status.live.is_empty();
         session.connect(at.subscription, &info, &mut self.out);
         if flows && let Some(subscription) = self.peers.subscription(at) {
-            subscription.may_flow(now);
+            subscription.start_waiting(now);
         }
         self.absorb(at.session);
         self.recount(at);

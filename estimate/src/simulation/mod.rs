@@ -88,7 +88,7 @@ impl Simulation {
             self.now_us += TICK_US;
             self.send_media();
             self.estimator
-                .aim(self.source.sustain_bps, self.source.desired_bps);
+                .set_targets(self.source.sustain_bps, self.source.desired_bps);
             self.wake();
             self.receive();
             self.hear();
@@ -214,12 +214,12 @@ impl Simulation {
             && *at_us <= self.now_us
         {
             let (_, bytes) = self.feedback.pop_front().unwrap();
-            self.refused += usize::from(!self.tell(&bytes));
+            self.refused += usize::from(!self.give_feedback(&bytes));
         }
     }
 
     /// Passes feedback to the estimator. True when it was accepted.
-    fn tell(&mut self, bytes: &[u8]) -> bool {
+    fn give_feedback(&mut self, bytes: &[u8]) -> bool {
         let Some(Ok(Packet::TransportFeedback(feedback))) = packets(bytes).next() else {
             panic!("no feedback in {bytes:02x?}");
         };

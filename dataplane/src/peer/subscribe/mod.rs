@@ -231,7 +231,7 @@ impl Subscriber {
         let encoding = subscription.encoding(packet).ok_or(DropReason::NoCodec)?;
         let slot = subscription.slot.ok_or(DropReason::NoCodec)?;
         let (sealer, estimator) = self.send.keys().ok_or(DropReason::NotConnected)?;
-        let verdict = subscription.judge(packet);
+        let verdict = subscription.decide(packet);
         if verdict == Verdict::Skip {
             return Ok(None);
         }
@@ -359,7 +359,7 @@ impl Subscriber {
             let subscription = &mut self.subscriptions[*index];
             subscription.params = params;
             if subscription.kind.is_audio() {
-                subscription.aim((!params.paused).then_some(crate::key::LayerIndex(0)));
+                subscription.set_target((!params.paused).then_some(crate::key::LayerIndex(0)));
             }
             return;
         }

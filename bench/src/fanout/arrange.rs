@@ -7,7 +7,7 @@ use str0m::Candidate;
 use str0m::media::MediaKind;
 
 use super::farm::{Farm, SIGNALING_PERIOD};
-use super::request::{Index, Want};
+use super::request::{Index, RequestKind};
 use super::session::Session;
 use super::shape::Shape;
 use super::tally::Received;
@@ -97,7 +97,8 @@ impl Farm {
                     }
                 })?;
         self.add(session);
-        self.signaling.ask(index, Want::Publish { offer, track });
+        self.signaling
+            .send_request(index, RequestKind::Publish { offer, track });
         Ok(())
     }
 
@@ -108,11 +109,11 @@ impl Farm {
         let sampled = number < self.load.calls || number.is_multiple_of(self.load.sample);
         let session = self.maker.subscriber(now, candidate, sampled);
         self.add(session);
-        let want = Want::Subscribe {
+        let kind = RequestKind::Subscribe {
             watches: self.watched(number).collect(),
             audio: self.load.is_audio(number),
         };
-        self.signaling.ask(index, want);
+        self.signaling.send_request(index, kind);
         Ok(())
     }
 

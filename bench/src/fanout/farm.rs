@@ -15,7 +15,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::{Event, Input, Output};
 
 use super::own::Own;
-use super::request::{Index, Told, Want};
+use super::request::{Index, RequestKind, ServerEvent};
 use super::session::{Maker, Role, Session};
 use super::shape::FRAMES_PER_SECOND;
 use super::signaling::{Server, Signaling};
@@ -235,7 +235,7 @@ impl Farm {
         self.publish_due()?;
         let bursts = self.receive()?;
         self.wake_due()?;
-        self.hear()?;
+        self.handle_server_events()?;
         if bursts > 0 {
             return Ok(());
         }
@@ -359,28 +359,29 @@ impl Farm {
         Ok(())
     }
 
-    fn hear(&mut self) -> anyhow::Result<()> {
-        while let Some(told) = self.signaling.told() {
-            match told {
-                Told::Answered { index, sdp } => {
+    fn handle_server_events(&mut self) -> anyhow::Result<()> {
+        while let Some(next_event) = self.signaling.next_event() {
+            match next_event {
+                ServerEvent::Answered { index, sdp } => {
                     self.sessions[index].accept_answer(&sdp)?;
                     self.drive(index, Input::Timeout(Instant::now()), Duration::ZERO);
                 }
-                Told::Offered {
+                ServerEvent::Offered {
                     index,
                     revision,
                     sdp,
                 } => {
                     let sdp = self.sessions[index].accept_offer(&sdp)?;
                     self.rtx |= self.sessions[index].rtx_payload_types();
-                    self.signaling.ask(index, Want::Answer { revision, sdp });
+                    self.signaling
+                        .send_request(index, RequestKind::Answer { revision, sdp });
                     self.drive(index, Input::Timeout(Instant::now()), Duration::ZERO);
                 }
-                Told::Failed {
+                ServerEvent::Failed {
                     index: Some(index),
                     why,
                 } => self.own.lost(format!("participant {index}: {why}")),
-                Told::Failed { index: None, why } => anyhow::bail!(why),
+                ServerEvent::Failed { index: None, why } => anyhow::bail!(why),
             }
         }
         Ok(())

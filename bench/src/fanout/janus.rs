@@ -14,10 +14,10 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::request::{Ask, Index, Told, Want};
+use super::request::{Index, Request, RequestKind, ServerEvent};
 
 /// An open conversation: one Janus session with a handle for each participant.
-pub struct Conversation {
+pub struct ServerConnection {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     session: u64,
     next_transaction: u64,
@@ -32,7 +32,7 @@ pub struct Conversation {
     index_by_handle: HashMap<u64, Index>,
     /// Next step after the answer of a transaction.
     waiting: HashMap<String, Step>,
-    tell: mpsc::Sender<Told>,
+    event_sender: mpsc::Sender<ServerEvent>,
 }
 
 /// A participant on its way into a room.
@@ -60,9 +60,12 @@ const FIRST_IDS: std::ops::Range<usize> = 1_000..1_000_000_000;
 /// Janus tells receivers to send less than this; far above every test.
 const MAX_BPS: u64 = 100_000_000;
 
-impl Conversation {
+impl ServerConnection {
     /// Connects and makes a session.
-    pub async fn open(websocket: SocketAddr, tell: mpsc::Sender<Told>) -> anyhow::Result<Self> {
+    pub async fn open(
+        websocket: SocketAddr,
+        event_sender: mpsc::Sender<ServerEvent>,
+    ) -> anyhow::Result<Self> {
         let mut request = format!("ws://{websocket}/").into_client_request()?;
         let protocol = "janus-protocol"
             .parse()
@@ -84,7 +87,7 @@ impl Conversation {
             handles: HashMap::new(),
             index_by_handle: HashMap::new(),
             waiting: HashMap::new(),
-            tell,
+            event_sender,
         };
         this.send(json!({"janus": "create"})).await?;
         let message = this.socket.next().await.context("Janus hung up")??;
@@ -96,12 +99,15 @@ impl Conversation {
     }
 
     /// Runs until the last sender is dropped; then ends the session with all its handles.
-    pub async fn run(mut self, mut asked: UnboundedReceiver<Ask>) -> anyhow::Result<()> {
+    pub async fn run(
+        mut self,
+        mut request_receiver: UnboundedReceiver<Request>,
+    ) -> anyhow::Result<()> {
         let mut keepalive = tokio::time::interval(KEEPALIVE);
         loop {
             tokio::select! {
-                ask = asked.recv() => match ask {
-                    Some(ask) => self.start(ask).await?,
+                send_request = request_receiver.recv() => match send_request {
+                    Some(send_request) => self.start(send_request).await?,
                     None => return self.close_all().await,
                 },
                 message = self.socket.next() => {
@@ -126,9 +132,9 @@ impl Conversation {
         Ok(self.socket.close(None).await?)
     }
 
-    async fn start(&mut self, Ask { index, want }: Ask) -> anyhow::Result<()> {
-        match want {
-            Want::Publish { offer, track } => {
+    async fn start(&mut self, Request { index, kind }: Request) -> anyhow::Result<()> {
+        match kind {
+            RequestKind::Publish { offer, track } => {
                 anyhow::ensure!(
                     !track.audio && track.layers.is_empty(),
                     "Janus is compared with video of one layer only"
@@ -136,7 +142,7 @@ impl Conversation {
                 let step = Step::AttachPublisher { index, offer };
                 self.attach(step).await
             }
-            Want::Subscribe { watches, .. } => {
+            RequestKind::Subscribe { watches, .. } => {
                 let publisher = *watches.first().context("a subscriber watches somebody")?;
                 anyhow::ensure!(watches.len() == 1, "Janus is compared with --watch 1 only");
                 if !self.up.contains(&publisher) {
@@ -146,7 +152,7 @@ impl Conversation {
                 self.attach(Step::AttachSubscriber { index, publisher })
                     .await
             }
-            Want::Answer { sdp, .. } => {
+            RequestKind::Answer { sdp, .. } => {
                 let jsep = json!({"type": "answer", "sdp": sdp});
                 let body = json!({"request": "start"});
                 self.request(index, body, Some(jsep), Step::Request(index))
@@ -239,26 +245,26 @@ impl Conversation {
 
     /// Answers and offers come as events of a participant's handle.
     fn on_handle(&self, index: Index, message: &Value) {
-        let told = match (
+        let server_event = match (
             message["jsep"]["type"].as_str(),
             message["jsep"]["sdp"].as_str(),
         ) {
-            (Some("answer"), Some(sdp)) => Told::Answered {
+            (Some("answer"), Some(sdp)) => ServerEvent::Answered {
                 index,
                 sdp: sdp.into(),
             },
-            (Some("offer"), Some(sdp)) => Told::Offered {
+            (Some("offer"), Some(sdp)) => ServerEvent::Offered {
                 index,
                 revision: 0,
                 sdp: sdp.into(),
             },
-            _ if message["janus"] == "hangup" => Told::Failed {
+            _ if message["janus"] == "hangup" => ServerEvent::Failed {
                 index: Some(index),
                 why: format!("Janus hung up: {}", message["reason"]),
             },
             _ => return,
         };
-        let _ = self.tell.send(told);
+        let _ = self.event_sender.send(server_event);
     }
 
     fn on_error(&mut self, message: &Value, error: &str) -> anyhow::Result<()> {
@@ -272,7 +278,7 @@ impl Conversation {
             | Step::Request(index) => index,
         });
         let why = format!("Janus says: {error}");
-        let _ = self.tell.send(Told::Failed { index, why });
+        let _ = self.event_sender.send(ServerEvent::Failed { index, why });
         Ok(())
     }
 

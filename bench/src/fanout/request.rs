@@ -16,16 +16,16 @@ pub struct Published {
 
 /// A request of the farm.
 #[derive(Debug)]
-pub struct Ask {
+pub struct Request {
     /// Index of the session that asks.
     pub index: Index,
     /// The request of the session.
-    pub want: Want,
+    pub kind: RequestKind,
 }
 
 /// Request of a participant to the server.
 #[derive(Debug)]
-pub enum Want {
+pub enum RequestKind {
     /// A session that sends.
     Publish {
         /// SDP of the offer.
@@ -51,7 +51,7 @@ pub enum Want {
 
 /// Answer or event of the server.
 #[derive(Debug)]
-pub enum Told {
+pub enum ServerEvent {
     /// The answer to a publisher's offer.
     Answered {
         /// Index of the session.

@@ -23,12 +23,12 @@ const MAX_LATENCY_US: u64 = 60_000_000;
 pub struct Board {
     start: Instant,
     rooms: Rooms,
-    heard: Mutex<Heard>,
+    results: Mutex<Results>,
 }
 
 /// Delivery of one event, counted by [`Board`].
 #[derive(Debug)]
-pub struct Heard {
+pub struct Results {
     /// Joins that were answered.
     pub joined: usize,
     /// Conversations that ended before their time.
@@ -53,12 +53,12 @@ pub struct Heard {
     pub answered_us: Histogram<u64>,
     /// Time from the moment a message was due to each delivery, since the last reset.
     pub delivered_us: Histogram<u64>,
-    /// Deliveries of messages, senders' own included.
+    /// Results of messages, senders' own included.
     pub deliveries: u64,
     /// Bytes of the latest message's event.
     pub event_bytes: usize,
-    large: News,
-    usual: News,
+    large: JoinNotifications,
+    usual: JoinNotifications,
     receivers: Vec<Receiver>,
     sent_by_room: Vec<u64>,
     join_due_us: Vec<Option<u64>>,
@@ -66,16 +66,16 @@ pub struct Heard {
 
 /// Joins and leaves, as rooms of one kind were notified.
 #[derive(Debug)]
-pub struct News {
+pub struct JoinNotifications {
     /// Time from the moment a participant's `join` was due to each peer's `participant_joined`.
     pub notified_us: Histogram<u64>,
-    /// Deliveries of events that are no messages.
+    /// Results of events that are no messages.
     pub deliveries: u64,
 }
 
 /// Values of `joined` for a resume.
 #[derive(Debug)]
-pub(super) struct Pass {
+pub(super) struct ResumePoint {
     participant: String,
     epoch: String,
     resume_key: String,
@@ -122,8 +122,8 @@ impl Board {
     /// A board for the participants of `rooms`.
     pub fn new(rooms: Rooms) -> anyhow::Result<Self> {
         let histogram = || Histogram::new_with_bounds(1, MAX_LATENCY_US, 3);
-        let news = || {
-            anyhow::Ok(News {
+        let join_notifications = || {
+            anyhow::Ok(JoinNotifications {
                 notified_us: histogram()?,
                 deliveries: 0,
             })
@@ -131,7 +131,7 @@ impl Board {
         Ok(Self {
             start: Instant::now(),
             rooms,
-            heard: Mutex::new(Heard {
+            results: Mutex::new(Results {
                 joined: 0,
                 broken: 0,
                 why_broken: None,
@@ -146,8 +146,8 @@ impl Board {
                 delivered_us: histogram()?,
                 deliveries: 0,
                 event_bytes: 0,
-                large: news()?,
-                usual: news()?,
+                large: join_notifications()?,
+                usual: join_notifications()?,
                 receivers: vec![Receiver::default(); rooms.participants()],
                 sent_by_room: vec![0; rooms.count()],
                 join_due_us: vec![None; rooms.participants()],
@@ -171,16 +171,16 @@ impl Board {
     }
 
     /// Results of all participants so far.
-    pub fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn results(&self) -> MutexGuard<'_, Results> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything that went wrong between the servers and the receivers.
     pub fn faults(&self) -> Faults {
-        let heard = self.heard();
+        let results = self.results();
         let mut sum = Faults::default();
-        for (room, sent) in heard.sent_by_room.iter().enumerate() {
-            let of_room = faults(&heard.receivers[self.rooms.members(room)], *sent);
+        for (room, sent) in results.sent_by_room.iter().enumerate() {
+            let of_room = faults(&results.receivers[self.rooms.members(room)], *sent);
             sum.lost += of_room.lost;
             sum.duplicates += of_room.duplicates;
         }
@@ -189,8 +189,8 @@ impl Board {
 
     /// Events that the last joined participant of a room has not received yet.
     pub(super) fn behind(&self, room: usize) -> u64 {
-        let heard = self.heard();
-        let receivers = &heard.receivers[self.rooms.members(room)];
+        let results = self.results();
+        let receivers = &results.receivers[self.rooms.members(room)];
         let joined = receivers
             .iter()
             .map(Receiver::last)
@@ -205,38 +205,38 @@ impl Board {
     /// Adds errors to the result.
     pub fn conclude(&self, result: &mut Value) {
         let faults = self.faults();
-        let heard = self.heard();
+        let results = self.results();
         result["lost"] = json!(faults.lost);
         result["duplicates"] = json!(faults.duplicates);
-        result["resyncs"] = json!(heard.resyncs);
-        result["refused"] = json!(heard.errors);
-        result["broken_sockets"] = json!(heard.broken);
-        if let Some(why) = &heard.why_broken {
-            eprintln!("{} conversations broke; {why}", heard.broken);
+        result["resyncs"] = json!(results.resyncs);
+        result["refused"] = json!(results.errors);
+        result["broken_sockets"] = json!(results.broken);
+        if let Some(why) = &results.why_broken {
+            eprintln!("{} conversations broke; {why}", results.broken);
         }
     }
 
-    /// Deliveries that a message in the first room is.
-    pub fn hearers(&self) -> usize {
+    /// Results that a message in the first room is.
+    pub fn receivers(&self) -> usize {
         self.rooms.members(0).len()
     }
 
-    /// Deliveries that `participant`'s message will be.
+    /// Results that `participant`'s message will be.
     pub fn sent(&self, participant: usize) -> u64 {
         let room = self.rooms.of(participant);
-        self.heard().sent_by_room[room] += 1;
+        self.results().sent_by_room[room] += 1;
         self.rooms.members(room).len() as u64
     }
 
     /// A `join` is due, or was.
     pub(super) fn join_is_due(&self, participant: usize, due_us: u64) {
-        self.heard().join_due_us[participant] = Some(due_us);
+        self.results().join_due_us[participant] = Some(due_us);
     }
 
     /// A participant's request to go on where it was.
-    pub(super) fn resume(&self, index: usize, token: &str, pass: &Pass) -> String {
-        let offset = self.heard().receivers[index].last();
-        let Pass {
+    pub(super) fn resume(&self, index: usize, token: &str, pass: &ResumePoint) -> String {
+        let offset = self.results().receivers[index].last();
+        let ResumePoint {
             participant,
             epoch,
             resume_key,
@@ -253,52 +253,52 @@ impl Board {
     /// A participant has left and is connected again: time of its `leave`, and of the close of its connection.
     pub(super) fn reconnected(&self, leave_us: u64, closed_us: u64) {
         let now_us = self.now_us();
-        let mut heard = self.heard();
-        heard.left_us.saturating_record(closed_us - leave_us);
-        heard.connected_us.saturating_record(now_us - closed_us);
+        let mut results = self.results();
+        results.left_us.saturating_record(closed_us - leave_us);
+        results.connected_us.saturating_record(now_us - closed_us);
     }
 
     /// A participant with a broken connection is back.
     pub(super) fn came_back(&self, lost_at_us: u64) {
         let away_us = self.now_us().saturating_sub(lost_at_us);
-        self.heard().returned_us.saturating_record(away_us);
+        self.results().returned_us.saturating_record(away_us);
     }
 
     /// Handles a message to one participant; returns the resume point of a `joined`.
-    pub(super) fn hear(&self, index: usize, text: &str) -> anyhow::Result<Option<Pass>> {
+    pub(super) fn receive(&self, index: usize, text: &str) -> anyhow::Result<Option<ResumePoint>> {
         if let Some((offset, due_us)) = message(text) {
             let now_us = self.now_us();
-            self.heard()
+            self.results()
                 .message(index, (offset, due_us), (text.len(), now_us));
             return Ok(None);
         }
         if let Some((offset, joiner)) = came_or_went(text) {
             let (now_us, kind) = (self.now_us(), self.rooms.kind(self.rooms.of(index)));
-            let mut heard = self.heard();
-            heard.receivers[index].event(offset, false);
-            heard.told(kind, joiner, now_us);
+            let mut results = self.results();
+            results.receivers[index].event(offset, false);
+            results.record_notification(kind, joiner, now_us);
             return Ok(None);
         }
         if text.starts_with(JOINED) {
             let joined: Joined<'_> =
                 serde_json::from_str(text).context("a `joined` that is none")?;
             let now_us = self.now_us();
-            return Ok(Some(self.heard().joined(index, joined, now_us)));
+            return Ok(Some(self.results().joined(index, joined, now_us)));
         }
         let incoming: Incoming<'_> =
             serde_json::from_str(text).with_context(|| format!("what is {text}?"))?;
         let now_us = self.now_us();
-        let mut heard = self.heard();
+        let mut results = self.results();
         match (incoming.name, incoming.offset) {
             ("event", Some(offset)) => {
                 let event = incoming.event.context("an event without its event")?;
-                heard.receivers[index].event(offset, event.kind == "message");
+                results.receivers[index].event(offset, event.kind == "message");
                 if event.kind != "message" {
                     let kind = self.rooms.kind(self.rooms.of(index));
-                    heard.told(kind, event.joiner(), now_us);
+                    results.record_notification(kind, event.joiner(), now_us);
                 }
             }
-            ("error", _) => heard.errors += 1,
+            ("error", _) => results.errors += 1,
             ("closing", _) => bail!("the server closes: {:?}", incoming.code),
             _ => {}
         }
@@ -306,9 +306,9 @@ impl Board {
     }
 }
 
-impl Heard {
+impl Results {
     /// Notifications of joins and leaves in rooms of a kind.
-    pub fn news(&self, kind: Kind) -> &News {
+    pub fn join_notifications(&self, kind: Kind) -> &JoinNotifications {
         match kind {
             Kind::Large => &self.large,
             Kind::Usual => &self.usual,
@@ -316,17 +316,17 @@ impl Heard {
     }
 
     /// Discards notifications from before this call.
-    pub fn forget_news(&mut self) {
-        for news in [&mut self.large, &mut self.usual] {
-            news.notified_us.reset();
-            news.deliveries = 0;
+    pub fn reset_join_notifications(&mut self) {
+        for join_notifications in [&mut self.large, &mut self.usual] {
+            join_notifications.notified_us.reset();
+            join_notifications.deliveries = 0;
         }
         self.left_us.reset();
         self.connected_us.reset();
         self.answered_us.reset();
     }
 
-    fn joined(&mut self, index: usize, joined: Joined<'_>, now_us: u64) -> Pass {
+    fn joined(&mut self, index: usize, joined: Joined<'_>, now_us: u64) -> ResumePoint {
         self.receivers[index].begin(joined.offset);
         // Without an id it answers no join: the room's history began anew.
         match joined.id {
@@ -342,7 +342,7 @@ impl Heard {
             }
             None => self.resyncs += 1,
         }
-        Pass {
+        ResumePoint {
             participant: joined.participant,
             epoch: joined.epoch,
             resume_key: joined.resume_key,
@@ -363,16 +363,16 @@ impl Heard {
     }
 
     /// A participant in a room of this kind was notified, perhaps of a join.
-    fn told(&mut self, kind: Kind, joiner: Option<usize>, now_us: u64) {
+    fn record_notification(&mut self, kind: Kind, joiner: Option<usize>, now_us: u64) {
         let due_us = joiner.and_then(|joiner| *self.join_due_us.get(joiner)?);
-        let news = match kind {
+        let join_notifications = match kind {
             Kind::Large => &mut self.large,
             Kind::Usual => &mut self.usual,
         };
-        news.deliveries += 1;
+        join_notifications.deliveries += 1;
         if let Some(due_us) = due_us {
             let late_us = now_us.saturating_sub(due_us);
-            news.notified_us.saturating_record(late_us);
+            join_notifications.notified_us.saturating_record(late_us);
         }
     }
 }
@@ -448,31 +448,34 @@ mod tests {
     fn events_are_heard_as_the_protocol_has_them() {
         let board = Board::new(Rooms::of_size(2, 2)).unwrap();
         board.join_is_due(1, 0);
-        let pass = board.hear(0, JOINED_AT_1).unwrap().unwrap();
+        let pass = board.receive(0, JOINED_AT_1).unwrap().unwrap();
         assert_eq!(
             (&*pass.participant, &*pass.epoch, &*pass.resume_key),
             ("PA_1", "e", "k")
         );
-        assert!(board.hear(0, P1_JOINED).unwrap().is_none());
-        board.hear(0, r#"{"type":"event","offset":3,"event":{"kind":"message","participant":"PA_1","identity":"p1","topic":"chat","payload":{"due_us":0,"pad":"xx"}}}"#).unwrap();
+        assert!(board.receive(0, P1_JOINED).unwrap().is_none());
+        board.receive(0, r#"{"type":"event","offset":3,"event":{"kind":"message","participant":"PA_1","identity":"p1","topic":"chat","payload":{"due_us":0,"pad":"xx"}}}"#).unwrap();
         board
-            .hear(
+            .receive(
                 0,
                 r#"{"type":"error","code":"too_fast","message":"no","retry":true}"#,
             )
             .unwrap();
         assert!(
             board
-                .hear(
+                .receive(
                     0,
                     r#"{"type":"closing","code":4503,"reason":"r","resume":true,"after_ms":1}"#
                 )
                 .is_err()
         );
-        let heard = board.heard();
-        assert_eq!((heard.joined, heard.errors, heard.deliveries), (1, 1, 1));
-        assert_eq!(heard.delivered_us.len(), 1);
-        assert_eq!(heard.news(Kind::Usual).notified_us.len(), 1);
+        let results = board.results();
+        assert_eq!(
+            (results.joined, results.errors, results.deliveries),
+            (1, 1, 1)
+        );
+        assert_eq!(results.delivered_us.len(), 1);
+        assert_eq!(results.join_notifications(Kind::Usual).notified_us.len(), 1);
     }
 
     #[test]
@@ -485,9 +488,16 @@ mod tests {
         assert_eq!(came_or_went(&otherwise), None);
         let board = Board::new(Rooms::of_size(2, 2)).unwrap();
         board.join_is_due(1, 0);
-        board.hear(0, JOINED_AT_1).unwrap();
-        board.hear(0, &otherwise).unwrap();
-        assert_eq!(board.heard().news(Kind::Usual).notified_us.len(), 1);
+        board.receive(0, JOINED_AT_1).unwrap();
+        board.receive(0, &otherwise).unwrap();
+        assert_eq!(
+            board
+                .results()
+                .join_notifications(Kind::Usual)
+                .notified_us
+                .len(),
+            1
+        );
         let other = r#"{"type":"event","offset":7,"event":{"kind":"track_muted"}}"#;
         assert_eq!(came_or_went(other), None);
     }
@@ -496,19 +506,22 @@ mod tests {
     fn news_of_a_large_room_is_apart_from_that_of_others() {
         let board = Board::new(Rooms::beside(3, 1, 2)).unwrap();
         board.join_is_due(1, 0);
-        board.hear(0, JOINED_AT_1).unwrap();
-        board.hear(3, JOINED_AT_1).unwrap();
-        board.hear(0, P1_JOINED).unwrap();
+        board.receive(0, JOINED_AT_1).unwrap();
+        board.receive(3, JOINED_AT_1).unwrap();
+        board.receive(0, P1_JOINED).unwrap();
         board
-            .hear(3, r#"{"type":"event","offset":2,"event":{"kind":"participant_left","participant":"PA_1","identity":"p4","reason":"left"}}"#)
+            .receive(3, r#"{"type":"event","offset":2,"event":{"kind":"participant_left","participant":"PA_1","identity":"p4","reason":"left"}}"#)
             .unwrap();
         let counts = |kind| {
-            let heard = board.heard();
-            let news = heard.news(kind);
-            (news.deliveries, news.notified_us.len())
+            let results = board.results();
+            let join_notifications = results.join_notifications(kind);
+            (
+                join_notifications.deliveries,
+                join_notifications.notified_us.len(),
+            )
         };
         assert_eq!((counts(Kind::Large), counts(Kind::Usual)), ((1, 1), (1, 0)));
-        board.heard().forget_news();
+        board.results().reset_join_notifications();
         assert_eq!((counts(Kind::Large), counts(Kind::Usual)), ((0, 0), (0, 0)));
     }
 }

@@ -21,7 +21,7 @@ use crate::canary::token::TokenSource;
 #[derive(Debug)]
 pub enum Order {
     /// Send this text as a message.
-    Say(String),
+    SendMessage(String),
     /// Lose the connection and come back, to this server.
     Return(SocketAddr),
     /// Leave now, and join anew at this time of the board.
@@ -35,7 +35,7 @@ pub enum Order {
 
 /// A participant that will join.
 #[derive(Debug, Clone)]
-pub struct Seat {
+pub struct Joiner {
     /// Index of the participant.
     pub index: usize,
     /// Address of the server to join at.
@@ -69,11 +69,11 @@ impl Crowd {
     }
 
     /// The next participant joins.
-    pub fn seat(&mut self, seat: Seat) {
+    pub fn add(&mut self, joiner: Joiner) {
         let (mouth, orders) = mpsc::unbounded_channel();
         self.mouths.push(mouth);
         let (board, tokens) = (Arc::clone(&self.board), Arc::clone(&self.tokens));
-        tokio::spawn(participate(board, seat, tokens, orders));
+        tokio::spawn(participate(board, joiner, tokens, orders));
     }
 
     /// Number of participants that were started.
@@ -111,10 +111,10 @@ impl Crowd {
 
     /// Joins that were answered; an error where a participant could not join or stay.
     pub fn joins(&self) -> anyhow::Result<usize> {
-        let heard = self.board.heard();
-        match &heard.why_broken {
-            Some(why) => bail!("{} of {} broke; {why}", heard.broken, self.len()),
-            None => Ok(heard.joined),
+        let results = self.board.results();
+        match &results.why_broken {
+            Some(why) => bail!("{} of {} broke; {why}", results.broken, self.len()),
+            None => Ok(results.joined),
         }
     }
 }
@@ -122,15 +122,15 @@ impl Crowd {
 /// Joins, executes orders, and records events until the orders end.
 async fn participate(
     board: Arc<Board>,
-    seat: Seat,
+    joiner: Joiner,
     tokens: Arc<TokenSource>,
     orders: mpsc::UnboundedReceiver<Order>,
 ) {
-    let index = seat.index;
-    if let Err(error) = converse(&board, seat, &tokens, orders).await {
-        let mut heard = board.heard();
-        heard.broken += 1;
-        heard
+    let index = joiner.index;
+    if let Err(error) = converse(&board, joiner, &tokens, orders).await {
+        let mut results = board.results();
+        results.broken += 1;
+        results
             .why_broken
             .get_or_insert_with(|| format!("participant {index}: {error:#}"));
     }
@@ -138,42 +138,42 @@ async fn participate(
 
 async fn converse(
     board: &Board,
-    mut seat: Seat,
+    mut joiner: Joiner,
     tokens: &TokenSource,
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) -> anyhow::Result<()> {
-    let mut socket = connect(&seat).await?;
-    let mut token = join(board, &mut socket, &seat, tokens, board.now_us()).await?;
+    let mut socket = connect(&joiner).await?;
+    let mut token = join(board, &mut socket, &joiner, tokens, board.now_us()).await?;
     let (mut pass, mut lost_at) = (None, None);
     loop {
         tokio::select! {
             biased;
-            heard = socket.hear(|text| {
-                if let Some(given) = board.hear(seat.index, text)? {
+            results = socket.receive(|text| {
+                if let Some(given) = board.receive(joiner.index, text)? {
                     pass = Some(given);
                     if let Some(lost_at) = lost_at.take() {
                         board.came_back(lost_at);
                     }
                 }
                 Ok(())
-            }) => heard?,
+            }) => results?,
             order = orders.recv() => match order {
-                Some(Order::Say(said)) => socket.say(&said).await?,
+                Some(Order::SendMessage(said)) => socket.send_message(&said).await?,
                 Some(Order::Return(server)) => {
                     let pass = pass.as_ref().context("it has not joined yet")?;
                     lost_at = Some(board.now_us());
-                    seat.server = server;
-                    socket = connect(&seat).await?; // the one before is gone without a word
-                    socket.say(&board.resume(seat.index, &token, pass)).await?;
+                    joiner.server = server;
+                    socket = connect(&joiner).await?; // the one before is gone without a word
+                    socket.send_message(&board.resume(joiner.index, &token, pass)).await?;
                 }
                 Some(Order::Rejoin { due_us }) => {
                     let leave_us = board.now_us();
                     leave(socket).await?;
                     let closed_us = board.now_us();
-                    socket = connect(&seat).await?;
+                    socket = connect(&joiner).await?;
                     board.reconnected(leave_us, closed_us);
                     sleep_until(board.moment(due_us).into()).await;
-                    token = join(board, &mut socket, &seat, tokens, due_us).await?;
+                    token = join(board, &mut socket, &joiner, tokens, due_us).await?;
                 }
                 Some(Order::Leave) => return leave(socket).await,
                 None => return Ok(()),
@@ -186,42 +186,42 @@ async fn converse(
 async fn join(
     board: &Board,
     socket: &mut Wire,
-    seat: &Seat,
+    joiner: &Joiner,
     tokens: &TokenSource,
     due_us: u64,
 ) -> anyhow::Result<String> {
-    let token = tokens.token(&seat.room, &format!("p{}", seat.index))?;
+    let token = tokens.token(&joiner.room, &format!("p{}", joiner.index))?;
     let join = json!({"type": "join", "id": JOIN, "token": token, "auto_subscribe": false});
-    board.join_is_due(seat.index, due_us);
-    socket.say(&join.to_string()).await?;
+    board.join_is_due(joiner.index, due_us);
+    socket.send_message(&join.to_string()).await?;
     Ok(token)
 }
 
 /// Leaves, and waits for the server to close: a connection that is closed with something unread is reset, and the word
 /// may be lost.
 async fn leave(mut socket: Wire) -> anyhow::Result<()> {
-    socket.say(r#"{"type":"leave","id":3}"#).await?;
-    let close = async { while socket.hear(|_| Ok(())).await.is_ok() {} };
+    socket.send_message(r#"{"type":"leave","id":3}"#).await?;
+    let close = async { while socket.receive(|_| Ok(())).await.is_ok() {} };
     let closed = tokio::time::timeout(LEAVE_TIME, close).await;
     closed.with_context(|| format!("not closed within {} s of leaving", LEAVE_TIME.as_secs()))
 }
 
-async fn connect(seat: &Seat) -> anyhow::Result<Wire> {
-    let socket = match seat.server {
+async fn connect(joiner: &Joiner) -> anyhow::Result<Wire> {
+    let socket = match joiner.server {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    let source = files::source(seat.server, seat.index);
+    let source = files::source(joiner.server, joiner.index);
     // A port that is free towards this server, chosen at connect. A port that is free towards all servers would need a
     // search through all used ports.
     setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
     socket
         .bind(source)
         .with_context(|| format!("no port of {source}"))?;
-    let stream = socket.connect(seat.server).await;
-    let stream = stream.with_context(|| format!("cannot connect to {}", seat.server))?;
+    let stream = socket.connect(joiner.server).await;
+    let stream = stream.with_context(|| format!("cannot connect to {}", joiner.server))?;
     stream.set_nodelay(true)?;
-    let url = format!("ws://{}/v1/signal", seat.server);
+    let url = format!("ws://{}/v1/signal", joiner.server);
     // A server says nothing before it is asked: the handshake has read no more than its answer.
     let (socket, _) = client_async(url, stream).await?;
     Ok(Wire::new(socket.into_inner()))

@@ -15,7 +15,7 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::board::{Board, quantiles_ms};
-use super::crowd::{Crowd, LOOK, Order, Seat};
+use super::crowd::{Crowd, Joiner, LOOK, Order};
 use super::options::Options;
 use super::rooms::{Kind, Rooms};
 use crate::canary::token::TokenSource;
@@ -30,7 +30,7 @@ const COOL_DOWN: Duration = Duration::from_secs(3);
 const FILL_UNANSWERED: usize = 50;
 const FILL_UNTOLD: u64 = 100;
 /// Time after the rooms are full in which every socket was pinged.
-const SETTLE_TIME: Duration = Duration::from_secs(15);
+const CATCH_UP_TIME: Duration = Duration::from_secs(15);
 /// Between a participant's leaving and its join.
 const AWAY: Duration = Duration::from_secs(1);
 /// A participant does not leave again before this.
@@ -77,9 +77,9 @@ pub(super) async fn measure(options: &Options, large: usize) -> anyhow::Result<V
         crowd.len(),
         start.elapsed().as_secs_f64()
     );
-    sleep(SETTLE_TIME).await;
+    sleep(CATCH_UP_TIME).await;
     let full = servers.growth(&before, crowd.len())?;
-    board.heard().forget_news();
+    board.results().reset_join_notifications();
     let cpu_before = (servers.cpu_seconds()?, own_cpu_seconds()?);
     let window = Duration::from_secs(options.seconds);
     let (end, ended) = oneshot::channel();
@@ -92,7 +92,13 @@ pub(super) async fn measure(options: &Options, large: usize) -> anyhow::Result<V
     let after = servers.growth(&before, crowd.len())?;
     let [in_large, in_usual] = [Kind::Large, Kind::Usual].map(|kind| figures(&board, kind, window));
     let late_ms = late_us.value_at_quantile(0.99) as f64 / 1e3;
-    let p99 = |kind| board.heard().news(kind).notified_us.value_at_quantile(0.99) as f64;
+    let p99 = |kind| {
+        board
+            .results()
+            .join_notifications(kind)
+            .notified_us
+            .value_at_quantile(0.99) as f64
+    };
     let most = full.iter().chain(&after).max();
     let mut result = json!({
         "bench": "signal",
@@ -108,9 +114,9 @@ pub(super) async fn measure(options: &Options, large: usize) -> anyhow::Result<V
         "rss_bytes_per_participant_full": full,
         "rss_bytes_per_participant_after": after,
         "rss_bytes_per_participant": most,
-        "leave_to_closed_ms": quantiles_ms(&board.heard().left_us),
-        "closed_to_connected_ms": quantiles_ms(&board.heard().connected_us),
-        "join_to_answer_ms": quantiles_ms(&board.heard().answered_us),
+        "leave_to_closed_ms": quantiles_ms(&board.results().left_us),
+        "closed_to_connected_ms": quantiles_ms(&board.results().connected_us),
+        "join_to_answer_ms": quantiles_ms(&board.results().answered_us),
         "server_cpu_seconds": cpu_seconds,
         "load_cpu_seconds": load_cpu_seconds,
         "load_late_ms": quantiles_ms(&late_us),
@@ -126,7 +132,7 @@ async fn warm_up(options: &Options, tokens: &Arc<TokenSource>) -> anyhow::Result
     let board = Arc::new(Board::new(Rooms::of_size(WARM_UP, WARM_UP))?);
     let mut crowd = Crowd::new(&board, tokens);
     for index in 0..WARM_UP {
-        crowd.seat(Seat {
+        crowd.add(Joiner {
             index,
             server: options.server(index),
             room: "signal-warm".to_owned(),
@@ -152,7 +158,7 @@ async fn fill(
         while crowd.joins()? + FILL_UNANSWERED < index || board.behind(room) > FILL_UNTOLD {
             sleep(LOOK).await;
         }
-        crowd.seat(Seat {
+        crowd.add(Joiner {
             index,
             server: options.server(index),
             room: format!("signal-{room}"),
@@ -285,14 +291,14 @@ fn own_cpu_seconds() -> anyhow::Result<f64> {
 }
 
 fn figures(board: &Board, kind: Kind, window: Duration) -> Value {
-    let heard = board.heard();
-    let news = heard.news(kind);
+    let results = board.results();
+    let join_notifications = results.join_notifications(kind);
     json!({
         "participants": board.rooms().of_kind(kind).len(),
-        "join_to_notified_ms": quantiles_ms(&news.notified_us),
-        "notified": news.notified_us.len(),
-        "deliveries": news.deliveries,
-        "delivered_per_second": (news.deliveries as f64 / window.as_secs_f64()).round(),
+        "join_to_notified_ms": quantiles_ms(&join_notifications.notified_us),
+        "notified": join_notifications.notified_us.len(),
+        "deliveries": join_notifications.deliveries,
+        "delivered_per_second": (join_notifications.deliveries as f64 / window.as_secs_f64()).round(),
     })
 }
 

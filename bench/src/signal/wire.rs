@@ -49,10 +49,10 @@ impl Wire {
         }
     }
 
-    /// Waits for bytes to come, and hands every message that is complete to `hear`. May be given up at any time.
-    pub async fn hear(
+    /// Waits for bytes to come, and hands every message that is complete to `receive`. May be given up at any time.
+    pub async fn receive(
         &mut self,
-        mut hear: impl FnMut(&str) -> anyhow::Result<()>,
+        mut receive: impl FnMut(&str) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         self.stream.readable().await?;
         let more = self.lacking.clamp(READ_BYTES, READ_MORE_BYTES);
@@ -74,7 +74,7 @@ impl Wire {
             }
             let payload = &self.buffer[at + frame.header..at + frame.end];
             match frame.opcode {
-                TEXT => hear(std::str::from_utf8(payload).context("a text that is no UTF-8")?)?,
+                TEXT => receive(std::str::from_utf8(payload).context("a text that is no UTF-8")?)?,
                 PING => {
                     let pong = masked(PONG, payload);
                     // A failed pong shows elsewhere.
@@ -101,7 +101,7 @@ impl Wire {
     }
 
     /// Sends a chat message with this text.
-    pub async fn say(&mut self, text: &str) -> Result<(), Error> {
+    pub async fn send_message(&mut self, text: &str) -> Result<(), Error> {
         self.stream.write_all(&masked(TEXT, text.as_bytes())).await
     }
 }
@@ -188,22 +188,22 @@ mod tests {
             answers
         };
         let hearing = async {
-            let mut heard = Vec::new();
+            let mut results = Vec::new();
             for text in &texts {
-                wire.say(text).await.unwrap();
+                wire.send_message(text).await.unwrap();
             }
             loop {
-                let result = wire.hear(|text| {
-                    heard.push(text.to_owned());
+                let result = wire.receive(|text| {
+                    results.push(text.to_owned());
                     Ok(())
                 });
                 if let Err(error) = result.await {
-                    return (heard, error.to_string());
+                    return (results, error.to_string());
                 }
             }
         };
-        let (answers, (heard, end)) = tokio::join!(talking, hearing);
-        assert_eq!(heard, texts);
+        let (answers, (results, end)) = tokio::join!(talking, hearing);
+        assert_eq!(results, texts);
         assert!(end.contains("closed"), "{end}");
         for text in texts {
             assert!(answers.contains(&Message::text(text)));

@@ -65,7 +65,7 @@ pub struct Client {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// [`Client::request`] is to be sent.
-    Ask,
+    SendRequest,
     /// The goal is reached.
     Done,
     /// The message was no answer to the pending request.
@@ -176,7 +176,7 @@ impl Client {
             return Ok(Progress::Done);
         }
         self.ask();
-        Ok(Progress::Ask)
+        Ok(Progress::SendRequest)
     }
 
     /// 401 and 438 come with the nonce that the next request takes.
@@ -205,7 +205,7 @@ impl Client {
             password.as_bytes(),
         ));
         self.ask();
-        Ok(Progress::Ask)
+        Ok(Progress::SendRequest)
     }
 
     fn ask(&mut self) {
@@ -280,7 +280,7 @@ mod tests {
         let hello = Message::parse(client.request()).unwrap();
         assert!(!Fields::read(&hello).has_integrity);
         let refusal = answer(&client, Class::Error, challenge);
-        assert_eq!(client.handle(&refusal), Ok(Progress::Ask));
+        assert_eq!(client.handle(&refusal), Ok(Progress::SendRequest));
         let key = Key::md5(
             credentials.username.as_bytes(),
             b"spillway",
@@ -297,7 +297,7 @@ mod tests {
         let granted = answer(&client, Class::Success, |writer| {
             writer.xor_address(kinds::XOR_RELAYED_ADDRESS, relayed);
         });
-        assert_eq!(client.handle(&granted), Ok(Progress::Ask));
+        assert_eq!(client.handle(&granted), Ok(Progress::SendRequest));
         assert_eq!(client.relayed(), Some(relayed));
         assert_eq!(
             client.handle(&granted),
@@ -332,7 +332,7 @@ mod tests {
                 "192.0.2.1:50000".parse().unwrap(),
             );
         });
-        assert_eq!(client.handle(&granted), Ok(Progress::Ask));
+        assert_eq!(client.handle(&granted), Ok(Progress::SendRequest));
         let end = Message::parse(client.request()).unwrap();
         assert_eq!(Method::of(end.kind()), Some(Method::Refresh));
         assert_eq!(Fields::read(&end).lifetime_s, Some(0));
@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(error, "the server answers 486 full");
         for _ in 0..MAX_REFUSALS - 1 {
             let refusal = answer(&client, Class::Error, challenge);
-            assert_eq!(client.handle(&refusal), Ok(Progress::Ask));
+            assert_eq!(client.handle(&refusal), Ok(Progress::SendRequest));
         }
         let refusal = answer(&client, Class::Error, challenge);
         assert!(client.handle(&refusal).is_err(), "it would never end");

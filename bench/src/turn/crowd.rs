@@ -13,7 +13,7 @@ use crate::net::socket::FarmSocket;
 
 /// The server of the clients.
 #[derive(Debug, Clone, Copy)]
-pub struct Door<'a> {
+pub struct RelayServer<'a> {
     /// Address of the server.
     pub server: SocketAddrV4,
     /// Secret of the credentials.
@@ -58,14 +58,14 @@ const TICK: Duration = Duration::from_millis(1);
 /// Brings clients to `goal`.
 pub fn arrive(
     socket: &mut FarmSocket,
-    door: Door<'_>,
+    server: RelayServer<'_>,
     arrival: Arrival,
     goal: Goal,
 ) -> anyhow::Result<Crowd> {
     let expiry_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + TTL_S;
     let make = |number| {
         Client::new(
-            Credentials::mint(door.secret, &user(number), expiry_s),
+            Credentials::mint(server.secret, &user(number), expiry_s),
             goal,
         )
     };
@@ -73,7 +73,7 @@ pub fn arrive(
     let mut crowd = Crowd {
         clients,
         repeated: 0,
-        server: door.server,
+        server: server.server,
         arrival,
     };
     crowd.pursue(socket)?;
@@ -110,12 +110,12 @@ impl Crowd {
                 bail!("{done} of {count} clients got what they wanted of {server} in time");
             }
             while begun < count && start + arrival.due(begun) <= now {
-                self.say(socket, begun)?;
+                self.send_request(socket, begun)?;
                 asked.push_back((now, begun));
                 begun += 1;
             }
             self.repeat(socket, &mut asked)?;
-            done += self.hear(socket)?;
+            done += self.receive(socket)?;
             let next = if begun < count {
                 start + arrival.due(begun)
             } else {
@@ -141,7 +141,7 @@ impl Crowd {
         {
             asked.pop_front();
             if !self.clients[number].is_done() {
-                self.say(socket, number)?;
+                self.send_request(socket, number)?;
                 asked.push_back((now, number));
                 self.repeated += 1;
             }
@@ -150,7 +150,7 @@ impl Crowd {
     }
 
     /// Returns how many reached their goal.
-    fn hear(&mut self, socket: &mut FarmSocket) -> anyhow::Result<usize> {
+    fn receive(&mut self, socket: &mut FarmSocket) -> anyhow::Result<usize> {
         let Self {
             clients,
             server,
@@ -172,7 +172,7 @@ impl Crowd {
             }
             for datagram in burst.datagrams() {
                 match client.handle(datagram) {
-                    Ok(Progress::Ask) => answers.push(number),
+                    Ok(Progress::SendRequest) => answers.push(number),
                     Ok(Progress::Done) => done += 1,
                     Ok(Progress::Nothing) => {}
                     Err(refused) => {
@@ -183,12 +183,12 @@ impl Crowd {
         })?;
         outcome?;
         for number in answers {
-            self.say(socket, number)?;
+            self.send_request(socket, number)?;
         }
         Ok(done)
     }
 
-    fn say(&self, socket: &FarmSocket, number: usize) -> anyhow::Result<()> {
+    fn send_request(&self, socket: &FarmSocket, number: usize) -> anyhow::Result<()> {
         let request = self.clients[number].request();
         Ok(socket.send(self.address(number), self.server, request)?)
     }

@@ -24,7 +24,7 @@ use crate::host::process::Pid;
 use crate::net::addresses::Addresses;
 use client::Goal;
 use compare::{Latency, Work};
-use crowd::{Arrival, Door};
+use crowd::{Arrival, RelayServer};
 use relay::{Parties, Stream, Window};
 use storm::Cycles;
 
@@ -92,7 +92,7 @@ pub struct Options {
 #[derive(Debug, Clone, Copy)]
 struct Side<'a> {
     name: &'static str,
-    door: Door<'a>,
+    server: RelayServer<'a>,
     pid: Pid,
 }
 
@@ -139,7 +139,7 @@ impl Options {
     fn sides(&self) -> [Side<'_>; 2] {
         let of = |name, server, pid| Side {
             name,
-            door: Door {
+            server: RelayServer {
                 server,
                 secret: self.secret.as_bytes(),
             },
@@ -168,7 +168,7 @@ fn memory(options: &Options) -> anyhow::Result<[u64; 2]> {
     let mut grown = [0; 2];
     let goal = Goal::Channel(options.media);
     for (side, grown) in options.sides().into_iter().zip(&mut grown) {
-        *grown = storm::memory(side.door, side.pid, options.arrival(options.kept), goal)?;
+        *grown = storm::memory(side.server, side.pid, options.arrival(options.kept), goal)?;
         eprintln!("{:<9} {grown:>9} bytes an allocation", side.name);
     }
     Ok(grown)
@@ -199,7 +199,7 @@ fn storm(options: &Options, side: Side<'_>) -> anyhow::Result<Cycles> {
     // As many as there are addresses so far apart.
     let most = u32::try_from(Addresses::LAB.capacity() / STRIDE)?;
     let arrival = options.arrival(clients.min(most));
-    let cycles = storm::cycle(side.door, side.pid, arrival)?;
+    let cycles = storm::cycle(side.server, side.pid, arrival)?;
     eprintln!(
         "{} made and given back, {} requests repeated, {:.2} CPU-seconds",
         cycles.allocations, cycles.repeated, cycles.cpu_seconds
@@ -211,7 +211,7 @@ fn storm(options: &Options, side: Side<'_>) -> anyhow::Result<Cycles> {
 fn relayed(options: &Options, side: Option<Side<'_>>) -> anyhow::Result<Window> {
     let arrival = options.arrival(options.clients);
     let parties = Parties {
-        relay: side.map(|side| (side.door, side.pid)),
+        relay: side.map(|side| (side.server, side.pid)),
         arrival,
         peer: SocketAddrV4::new(relay::peer_address(&arrival), options.peer_port),
     };
@@ -284,10 +284,14 @@ fn call(options: &Options) -> anyhow::Result<Vec<(&'static str, Value)>> {
     let runs = in_turns(options, "call", |side| {
         // What the SFU alone takes is measured in the same minute.
         if side.pid == Pid(options.spillway_pid) {
-            past.push(told(call::once(&setup, None, call)?));
+            past.push(without_latency(call::once(&setup, None, call)?));
             eprint!("through spillway: ");
         }
-        Ok(told(call::once(&setup, Some(side.door), call)?))
+        Ok(without_latency(call::once(
+            &setup,
+            Some(side.server),
+            call,
+        )?))
     })?;
     let direct = Work::called("the call without a relay", &past[1..])?;
     let ours = Work::called("spillway", &runs[0])?;
@@ -313,7 +317,7 @@ fn added_ratio([ours, theirs]: &[Option<Work>; 2]) -> Option<f64> {
     ours.as_ref()?.ratio_to(theirs.as_ref()?).ok()
 }
 
-fn told(measured: Measurement) -> Measurement {
+fn without_latency(measured: Measurement) -> Measurement {
     eprintln!(
         "{} delivered, {} lost, {:.2} CPU-seconds of both, p99 {:.1} ms",
         measured.delivered_packets,

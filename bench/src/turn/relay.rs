@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use spillway_wire::turn::ChannelData;
 
 use super::client::{self, Goal};
-use super::crowd::{self, Arrival, Crowd, Door};
+use super::crowd::{self, Arrival, Crowd, RelayServer};
 use super::payload::{self, PAYLOAD_BYTES, Stamp};
 use crate::host::process::{self, Pid};
 use crate::net::sequence::Sequence;
@@ -30,7 +30,7 @@ pub struct Stream {
 #[derive(Debug, Clone, Copy)]
 pub struct Parties<'a> {
     /// The relay and its process; `None` when they talk directly.
-    pub relay: Option<(Door<'a>, Pid)>,
+    pub relay: Option<(RelayServer<'a>, Pid)>,
     /// Number and rate of the clients.
     pub arrival: Arrival,
     /// Address of the peer that clients send to.
@@ -111,9 +111,9 @@ impl<'a> Both<'a> {
         let arrival = parties.arrival;
         let (mut crowd, mut relayed) = (None, Vec::new());
         match parties.relay {
-            Some((door, _)) => {
+            Some((server, _)) => {
                 let goal = Goal::Channel(parties.peer);
-                let arrived = crowd::arrive(&mut clients, door, arrival, goal)?;
+                let arrived = crowd::arrive(&mut clients, server, arrival, goal)?;
                 for client in &arrived.clients {
                     let Some(SocketAddr::V4(at)) = client.relayed() else {
                         anyhow::bail!("a client has no IPv4 address to be reached at");
@@ -154,11 +154,11 @@ impl<'a> Both<'a> {
         for offset in 0..packets {
             self.out.clear();
             let mut to = peer;
-            if let Some((door, _)) = relay {
+            if let Some((server, _)) = relay {
                 let length = u16::try_from(PAYLOAD_BYTES).expect("a packet is small");
                 let header = ChannelData::header(client::channel(), length);
                 self.out.extend(header);
-                to = door.server;
+                to = server.server;
             }
             self.pack(client, offset)?;
             self.clients.send(own, to, &self.out)?;
@@ -186,7 +186,7 @@ impl<'a> Both<'a> {
 
     fn listen_until(&mut self, until: Instant) -> anyhow::Result<()> {
         loop {
-            let heard = self.hear_clients()? + self.hear_peer()?;
+            let heard = self.receive_at_clients()? + self.receive_at_peer()?;
             let now = Instant::now();
             if now >= until {
                 return Ok(());
@@ -197,7 +197,7 @@ impl<'a> Both<'a> {
         }
     }
 
-    fn hear_peer(&mut self) -> anyhow::Result<usize> {
+    fn receive_at_peer(&mut self) -> anyhow::Result<usize> {
         let (seen, latency_ns) = (&mut self.seen, &mut self.latency_ns);
         let peer = *self.parties.peer.ip();
         Ok(self.peer.receive(|burst| {
@@ -209,7 +209,7 @@ impl<'a> Both<'a> {
         })?)
     }
 
-    fn hear_clients(&mut self) -> anyhow::Result<usize> {
+    fn receive_at_clients(&mut self) -> anyhow::Result<usize> {
         let (seen, latency_ns) = (&mut self.seen, &mut self.latency_ns);
         let is_relayed = self.parties.relay.is_some();
         Ok(self.clients.receive(|burst| {

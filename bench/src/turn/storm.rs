@@ -1,7 +1,7 @@
 //! Allocations that are made and ended at once, at a fixed rate; and many that are kept, to measure their memory.
 
 use super::client::Goal;
-use super::crowd::{self, Arrival, Door};
+use super::crowd::{self, Arrival, RelayServer};
 use crate::host::process::{self, Pid};
 use crate::net::socket::{FarmSocket, Traffic};
 
@@ -17,10 +17,10 @@ pub struct Cycles {
 }
 
 /// Has each client allocate and give back.
-pub fn cycle(door: Door<'_>, pid: Pid, arrival: Arrival) -> anyhow::Result<Cycles> {
+pub fn cycle(server: RelayServer<'_>, pid: Pid, arrival: Arrival) -> anyhow::Result<Cycles> {
     let mut socket = FarmSocket::bind(0, Traffic::Messages)?;
     let before = process::usage(pid)?;
-    let crowd = crowd::arrive(&mut socket, door, arrival, Goal::Cycle)?;
+    let crowd = crowd::arrive(&mut socket, server, arrival, Goal::Cycle)?;
     let after = process::usage(pid)?;
     Ok(Cycles {
         allocations: crowd.clients.len() as u64,
@@ -30,10 +30,15 @@ pub fn cycle(door: Door<'_>, pid: Pid, arrival: Arrival) -> anyhow::Result<Cycle
 }
 
 /// Bytes that resident memory of `pid` grows by for each client with a channel of `goal`.
-pub fn memory(door: Door<'_>, pid: Pid, arrival: Arrival, goal: Goal) -> anyhow::Result<u64> {
+pub fn memory(
+    server: RelayServer<'_>,
+    pid: Pid,
+    arrival: Arrival,
+    goal: Goal,
+) -> anyhow::Result<u64> {
     let mut socket = FarmSocket::bind(0, Traffic::Messages)?;
     let before = process::usage(pid)?.rss_bytes;
-    let mut crowd = crowd::arrive(&mut socket, door, arrival, goal)?;
+    let mut crowd = crowd::arrive(&mut socket, server, arrival, goal)?;
     let grown = process::usage(pid)?.rss_bytes.saturating_sub(before);
     crowd.leave(&mut socket)?;
     Ok(grown.div_ceil(arrival.clients as u64))

@@ -12,9 +12,9 @@ use super::session::Session;
 use super::shape::Shape;
 use super::tally::Received;
 
-/// Handshakes under way at once: more would time out behind one another.
+/// Maximum number of simultaneous handshakes; more would time out.
 const MAX_PENDING: usize = 64;
-/// Longest time without any handshake coming to its end.
+/// Maximum time without a completed handshake.
 const PROGRESS_LIMIT: Duration = Duration::from_secs(20);
 
 impl Farm {

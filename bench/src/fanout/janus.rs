@@ -16,7 +16,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::request::{Index, Request, RequestKind, ServerEvent};
 
-/// An open conversation: one Janus session with a handle for each participant.
+/// A connection to Janus: one Janus session with a handle per participant.
 pub struct ServerConnection {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     session: u64,
@@ -24,9 +24,9 @@ pub struct ServerConnection {
     /// Room and feed of the first publisher; those of others follow.
     first_id: usize,
     rooms: Vec<Index>,
-    /// Publishers that Janus has media of; before that their feeds do not exist.
+    /// Publishers whose media Janus receives; before that their feeds do not exist.
     up: HashSet<Index>,
-    /// Subscribers that wait for a publisher: both.
+    /// Subscribers that wait for a publisher: (subscriber, publisher).
     early: Vec<(Index, Index)>,
     handles: HashMap<Index, u64>,
     index_by_handle: HashMap<u64, Index>,
@@ -35,7 +35,7 @@ pub struct ServerConnection {
     event_sender: mpsc::Sender<ServerEvent>,
 }
 
-/// A participant on its way into a room.
+/// Next step of a participant that joins a room.
 enum Step {
     AttachPublisher {
         index: Index,
@@ -49,15 +49,15 @@ enum Step {
         index: Index,
         offer: String,
     },
-    /// Done, or an error that ends the participant.
+    /// A request without a next step; an error ends the participant.
     Request(Index),
 }
 
-/// Janus forgets a session that says nothing for a minute.
+/// Interval of keepalives: Janus drops a session that is silent for a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// Range of the first room and feed numbers, because rooms outlive their sessions.
+/// Range of the first room and feed ids, chosen at random because rooms outlive their sessions.
 const FIRST_IDS: std::ops::Range<usize> = 1_000..1_000_000_000;
-/// Janus tells receivers to send less than this; far above every test.
+/// REMB limit that Janus sends to publishers, in bits per second: far above every test.
 const MAX_BPS: u64 = 100_000_000;
 
 impl ServerConnection {
@@ -106,8 +106,8 @@ impl ServerConnection {
         let mut keepalive = tokio::time::interval(KEEPALIVE);
         loop {
             tokio::select! {
-                send_request = request_receiver.recv() => match send_request {
-                    Some(send_request) => self.start(send_request).await?,
+                request = request_receiver.recv() => match request {
+                    Some(request) => self.start(request).await?,
                     None => return self.close_all().await,
                 },
                 message = self.socket.next() => {
@@ -184,7 +184,7 @@ impl ServerConnection {
         if message["janus"] == "webrtcup" {
             return self.on_up(message).await;
         }
-        // "ack" only says that the real answer follows.
+        // "ack" means that the real answer follows.
         if message["janus"] == "ack" {
             return Ok(());
         }
@@ -223,7 +223,7 @@ impl ServerConnection {
         }
     }
 
-    /// A publisher is ready, and so are the subscribers that wait for it.
+    /// A publisher is ready: subscribes the subscribers that wait for it.
     async fn on_up(&mut self, message: &Value) -> anyhow::Result<()> {
         let handle = message["sender"].as_u64().unwrap_or(0);
         let Some(up) = self.index_by_handle.get(&handle).copied() else {
@@ -243,7 +243,7 @@ impl ServerConnection {
         Ok(())
     }
 
-    /// Answers and offers come as events of a participant's handle.
+    /// Answers and offers arrive as events of a participant's handle.
     fn on_handle(&self, index: Index, message: &Value) {
         let server_event = match (
             message["jsep"]["type"].as_str(),

@@ -1,6 +1,6 @@
-//! Requests of the farm to a server and their answers, for every kind of server.
+//! Requests of the farm to a server, and events of the server, for every kind of server.
 
-/// Number of a participant: also that of its address.
+/// Number of a participant and of its address.
 pub type Index = usize;
 
 /// A track to publish.
@@ -17,9 +17,9 @@ pub struct Published {
 /// A request of the farm.
 #[derive(Debug)]
 pub struct Request {
-    /// Index of the session that asks.
+    /// Index of the session.
     pub index: Index,
-    /// The request of the session.
+    /// Kind of the request, with its parameters.
     pub kind: RequestKind,
 }
 
@@ -40,7 +40,7 @@ pub enum RequestKind {
         /// True for audio, false for video.
         audio: bool,
     },
-    /// The answer to an offer it was told.
+    /// The answer to an offer of the server.
     Answer {
         /// Revision of the answered offer.
         revision: u64,

@@ -1,6 +1,6 @@
 //! Makes sessions on any kind of server.
 //!
-//! A thread of its own speaks the server's language, so that the farm never waits for it.
+//! A separate thread uses the server's API, so that the farm never waits for it.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -21,7 +21,7 @@ pub enum Server {
     Janus(SocketAddr),
 }
 
-/// The conversation with the server.
+/// Connection of the farm to the signaling thread.
 pub struct Signaling {
     request_sender: Option<UnboundedSender<Request>>,
     event_receiver: mpsc::Receiver<ServerEvent>,
@@ -49,7 +49,7 @@ impl Signaling {
         })
     }
 
-    /// Asks for participant `index`; the answer comes as [`ServerEvent`].
+    /// Sends a request for participant `index`. The answer arrives as [`ServerEvent`].
     pub fn send_request(&self, index: Index, kind: RequestKind) {
         if let Some(request_sender) = &self.request_sender {
             // An ended connection has reported its end.
@@ -57,7 +57,7 @@ impl Signaling {
         }
     }
 
-    /// The next answer of the server, if any.
+    /// The next event of the server, if any.
     pub fn next_event(&self) -> Option<ServerEvent> {
         self.event_receiver.try_recv().ok()
     }

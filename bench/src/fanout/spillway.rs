@@ -18,7 +18,7 @@ use super::request::{Index, Published, Request, RequestKind, ServerEvent};
 pub struct ServerConnection {
     client: DataPlaneClient<Channel>,
     events: Streaming<proto::Event>,
-    /// Sessions of this run are called `NAME-INDEX`.
+    /// Name of the run: its sessions are called `NAME-INDEX`.
     run: String,
     sessions: BTreeSet<Index>,
     event_sender: mpsc::Sender<ServerEvent>,
@@ -33,13 +33,13 @@ pub async fn connect(control: SocketAddr) -> anyhow::Result<DataPlaneClient<Chan
     Ok(DataPlaneClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES))
 }
 
-/// The state of a node with tens of thousands of sessions.
+/// Maximum message size: the state of a node with tens of thousands of sessions.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
-/// Reports of a session that ended are for the operator; these are ours.
+/// Reason with which this run closes its sessions; such events are not failures.
 const REASON: &str = "the load test is over";
 
 impl ServerConnection {
-    /// Connects and listens to events.
+    /// Connects, and subscribes to events.
     pub async fn open(
         control: SocketAddr,
         event_sender: mpsc::Sender<ServerEvent>,
@@ -62,8 +62,8 @@ impl ServerConnection {
     ) -> anyhow::Result<()> {
         loop {
             tokio::select! {
-                send_request = request_receiver.recv() => match send_request {
-                    Some(send_request) => self.start(send_request),
+                request = request_receiver.recv() => match request {
+                    Some(request) => self.start(request),
                     None => return self.close_all().await,
                 },
                 event = self.events.next() => {
@@ -74,7 +74,7 @@ impl ServerConnection {
         }
     }
 
-    /// Every request is a task of its own: the farm bounds how many there are.
+    /// Starts a task for each request; the farm bounds their number.
     fn start(&mut self, next: Request) {
         let (client, event_sender, run) = (
             self.client.clone(),
@@ -115,7 +115,7 @@ impl ServerConnection {
                     why: format!("the data plane closed it: {}", closed.reason),
                 })
             }
-            _ => None, // levels, layers and connections are no news to the farm
+            _ => None, // levels, layers and connections are not needed
         };
         let _ = server_event.map(|server_event| self.event_sender.send(server_event));
     }

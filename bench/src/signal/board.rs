@@ -1,4 +1,4 @@
-//! Events that all participants received, and the times when they were due.
+//! Collects the events that all participants received, and the times when they were due.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use super::rooms::{Kind, Rooms};
 use super::tally::{Faults, Receiver, faults};
 
-/// Number of the request to join, and of the one to come back.
+/// Ids of the request to join, and of the request to resume.
 pub(super) const JOIN: u64 = 1;
 const RETURN: u64 = 2;
 
-/// Longest measured latency, in microseconds.
+/// Maximum latency in the histograms, in µs.
 const MAX_LATENCY_US: u64 = 60_000_000;
 
-/// Events of all participants; times are microseconds since the board was made.
+/// Events of all participants. Times are in µs since the creation of the board.
 #[derive(Debug)]
 pub struct Board {
     start: Instant,
@@ -26,36 +26,36 @@ pub struct Board {
     results: Mutex<Results>,
 }
 
-/// Delivery of one event, counted by [`Board`].
+/// Results of all participants.
 #[derive(Debug)]
 pub struct Results {
-    /// Joins that were answered.
+    /// Number of joins that were answered.
     pub joined: usize,
-    /// Conversations that ended before their time.
+    /// Number of connections that failed.
     pub broken: usize,
-    /// Why the first of them did.
+    /// Reason of the first failure.
     pub why_broken: Option<String>,
-    /// Participants that have come back.
+    /// Number of participants that have reconnected.
     pub returned: usize,
-    /// Participants that recovered without a snapshot.
+    /// Number of participants that resumed without a snapshot.
     pub recovered: usize,
-    /// Time from the loss of a connection to the answer over the next one.
+    /// Time from the loss of a connection to the `joined` on the next one, in µs.
     pub returned_us: Histogram<u64>,
-    /// Times a participant was told the whole truth anew, as the room's history began anew.
+    /// Number of snapshots sent because a room's history started over.
     pub resyncs: u64,
-    /// Refusals that did not end a conversation.
+    /// Number of errors that did not end a connection.
     pub errors: u64,
     /// Time from a participant's `leave` to the close of its connection.
     pub left_us: Histogram<u64>,
-    /// Time from there to the next connection's handshake.
+    /// Time from that close to the handshake of the next connection, in µs.
     pub connected_us: Histogram<u64>,
-    /// Time from the moment a `join` was due to its answer.
+    /// Time from when a `join` was due to its answer, in µs.
     pub answered_us: Histogram<u64>,
-    /// Time from the moment a message was due to each delivery, since the last reset.
+    /// Time from when a message was due to each delivery since the last reset, in µs.
     pub delivered_us: Histogram<u64>,
-    /// Results of messages, senders' own included.
+    /// Number of deliveries of messages, including those to the senders.
     pub deliveries: u64,
-    /// Bytes of the latest message's event.
+    /// Size of the latest message event in bytes.
     pub event_bytes: usize,
     large: JoinNotifications,
     usual: JoinNotifications,
@@ -64,16 +64,16 @@ pub struct Results {
     join_due_us: Vec<Option<u64>>,
 }
 
-/// Joins and leaves, as rooms of one kind were notified.
+/// Notifications of joins and leaves in rooms of one kind.
 #[derive(Debug)]
 pub struct JoinNotifications {
-    /// Time from the moment a participant's `join` was due to each peer's `participant_joined`.
+    /// Time from when a participant's `join` was due to each `participant_joined`, in µs.
     pub notified_us: Histogram<u64>,
-    /// Results of events that are no messages.
+    /// Number of delivered events other than messages.
     pub deliveries: u64,
 }
 
-/// Values of `joined` for a resume.
+/// Values of `joined` that a resume needs.
 #[derive(Debug)]
 pub(super) struct ResumePoint {
     participant: String,
@@ -111,7 +111,7 @@ struct Event<'a> {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Who<'a> {
-    /// Events but joins have an id alone.
+    /// All events but joins contain only the id.
     Named(#[expect(dead_code, reason = "it is told from the other form by being a text")] &'a str),
     Whole {
         identity: &'a str,
@@ -160,12 +160,12 @@ impl Board {
         self.rooms
     }
 
-    /// Microseconds since the beginning.
+    /// Time since the creation of the board, in µs.
     pub fn now_us(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_micros()).expect("this run ends within centuries")
     }
 
-    /// The moment that many microseconds after the beginning.
+    /// The time `us` µs after the creation of the board.
     pub fn moment(&self, us: u64) -> Instant {
         self.start + Duration::from_micros(us)
     }
@@ -175,7 +175,7 @@ impl Board {
         self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything that went wrong between the servers and the receivers.
+    /// Lost and repeated events of all receivers.
     pub fn faults(&self) -> Faults {
         let results = self.results();
         let mut sum = Faults::default();
@@ -187,7 +187,7 @@ impl Board {
         sum
     }
 
-    /// Events that the last joined participant of a room has not received yet.
+    /// Number of events that the last joined participant of a room has not received yet.
     pub(super) fn behind(&self, room: usize) -> u64 {
         let results = self.results();
         let receivers = &results.receivers[self.rooms.members(room)];
@@ -216,24 +216,24 @@ impl Board {
         }
     }
 
-    /// Results that a message in the first room is.
+    /// Number of receivers of a message in the first room.
     pub fn receivers(&self) -> usize {
         self.rooms.members(0).len()
     }
 
-    /// Results that `participant`'s message will be.
+    /// Counts a message of `participant`. Returns its number of receivers.
     pub fn sent(&self, participant: usize) -> u64 {
         let room = self.rooms.of(participant);
         self.results().sent_by_room[room] += 1;
         self.rooms.members(room).len() as u64
     }
 
-    /// A `join` is due, or was.
+    /// Records the time when a `join` is due.
     pub(super) fn join_is_due(&self, participant: usize, due_us: u64) {
         self.results().join_due_us[participant] = Some(due_us);
     }
 
-    /// A participant's request to go on where it was.
+    /// The request of a participant to resume.
     pub(super) fn resume(&self, index: usize, token: &str, pass: &ResumePoint) -> String {
         let offset = self.results().receivers[index].last();
         let ResumePoint {
@@ -250,7 +250,8 @@ impl Board {
         join.to_string()
     }
 
-    /// A participant has left and is connected again: time of its `leave`, and of the close of its connection.
+    /// Records that a participant has left and is connected again: times of its `leave` and of the close of its
+    /// connection.
     pub(super) fn reconnected(&self, leave_us: u64, closed_us: u64) {
         let now_us = self.now_us();
         let mut results = self.results();
@@ -258,7 +259,7 @@ impl Board {
         results.connected_us.saturating_record(now_us - closed_us);
     }
 
-    /// A participant with a broken connection is back.
+    /// Records that a participant has reconnected.
     pub(super) fn came_back(&self, lost_at_us: u64) {
         let away_us = self.now_us().saturating_sub(lost_at_us);
         self.results().returned_us.saturating_record(away_us);
@@ -328,7 +329,7 @@ impl Results {
 
     fn joined(&mut self, index: usize, joined: Joined<'_>, now_us: u64) -> ResumePoint {
         self.receivers[index].begin(joined.offset);
-        // Without an id it answers no join: the room's history began anew.
+        // A `joined` without an id is not an answer: the room's history started over.
         match joined.id {
             Some(JOIN) => {
                 self.joined += 1;
@@ -362,7 +363,7 @@ impl Results {
         self.delivered_us.saturating_record(late_us);
     }
 
-    /// A participant in a room of this kind was notified, perhaps of a join.
+    /// Records a notification in a room of this kind, perhaps of a join.
     fn record_notification(&mut self, kind: Kind, joiner: Option<usize>, now_us: u64) {
         let due_us = joiner.and_then(|joiner| *self.join_due_us.get(joiner)?);
         let join_notifications = match kind {
@@ -378,7 +379,7 @@ impl Results {
 }
 
 impl Event<'_> {
-    /// The number of the participant that joined, where that is it.
+    /// The number of the participant that joined, if the event is a join.
     fn joiner(&self) -> Option<usize> {
         match &self.participant {
             Some(Who::Whole { identity }) => identity.strip_prefix('p')?.parse().ok(),
@@ -393,12 +394,12 @@ pub fn quantiles_ms(histogram: &Histogram<u64>) -> Value {
     json!({"p50": ms(0.5), "p99": ms(0.99)})
 }
 
-/// Start of the answer to a `join`.
+/// Start of a `joined` message.
 const JOINED: &str = r#"{"type":"joined""#;
-/// Comes before the time.
+/// Text before the time.
 const DUE: &str = r#""due_us":"#;
 
-/// Comes before the number of a participant.
+/// Text before the number of a participant.
 const IDENTITY: &str = r#","identity":"p"#;
 
 /// Offset of an event, and the text after its kind. Hundreds of thousands arrive in a second, so the JSON is not
@@ -431,7 +432,7 @@ fn message(text: &str) -> Option<(u64, u64)> {
     Some((offset, number(&event[due_us..])?.0))
 }
 
-/// The number that `text` begins with, and what follows it.
+/// The number at the start of `text`, and the rest.
 fn number(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|letter: char| !letter.is_ascii_digit())?;
     Some((text[..end].parse().ok()?, &text[end..]))

@@ -22,11 +22,11 @@ use crate::canary::token::TokenSource;
 pub enum Order {
     /// Send this text as a message.
     SendMessage(String),
-    /// Lose the connection and come back, to this server.
+    /// Close the connection, and resume at this server.
     Return(SocketAddr),
-    /// Leave now, and join anew at this time of the board.
+    /// Leave now, and join again at this time.
     Rejoin {
-        /// Microseconds since the board was made.
+        /// Time since the creation of the board, in µs.
         due_us: u64,
     },
     /// Leave the room and close the socket.
@@ -51,11 +51,11 @@ pub struct Crowd {
     mouths: Vec<mpsc::UnboundedSender<Order>>,
 }
 
-/// Time after the last due join for all to have joined.
+/// Maximum time from the last due join until all have joined.
 pub const JOIN_TIME: Duration = Duration::from_secs(60);
-/// Between looks at whether something has happened.
+/// Interval of checks for progress.
 pub const LOOK: Duration = Duration::from_millis(20);
-/// A server closes the connection of a participant that left.
+/// Maximum time in which a server closes the connection of a participant that left.
 const LEAVE_TIME: Duration = Duration::from_secs(10);
 
 impl Crowd {
@@ -68,7 +68,7 @@ impl Crowd {
         }
     }
 
-    /// The next participant joins.
+    /// Starts the task of the next participant.
     pub fn add(&mut self, joiner: Joiner) {
         let (mouth, orders) = mpsc::unbounded_channel();
         self.mouths.push(mouth);
@@ -86,12 +86,12 @@ impl Crowd {
         self.mouths.is_empty()
     }
 
-    /// Gives a participant an order. An ended connection has reported its end.
+    /// Sends an order to a participant. A participant that has ended reported its end before.
     pub fn order(&self, participant: usize, order: Order) {
         let _ = self.mouths[participant].send(order);
     }
 
-    /// Waits until that many joins were answered; an error where a participant could not, or where it takes too long.
+    /// Waits until `wanted` joins were answered. Fails if a participant could not join, or after a time limit.
     pub async fn joined(&self, wanted: usize) -> anyhow::Result<()> {
         let end = Instant::now() + JOIN_TIME;
         loop {
@@ -109,7 +109,7 @@ impl Crowd {
         }
     }
 
-    /// Joins that were answered; an error where a participant could not join or stay.
+    /// Number of answered joins. Fails if a participant could not join or stay.
     pub fn joins(&self) -> anyhow::Result<usize> {
         let results = self.board.results();
         match &results.why_broken {
@@ -163,7 +163,7 @@ async fn converse(
                     let pass = pass.as_ref().context("it has not joined yet")?;
                     lost_at = Some(board.now_us());
                     joiner.server = server;
-                    socket = connect(&joiner).await?; // the one before is gone without a word
+                    socket = connect(&joiner).await?; // the old connection is dropped without a close
                     socket.send_message(&board.resume(joiner.index, &token, pass)).await?;
                 }
                 Some(Order::Rejoin { due_us }) => {
@@ -182,7 +182,7 @@ async fn converse(
     }
 }
 
-/// Asks to join; the token it did so with.
+/// Sends the request to join. Returns its token.
 async fn join(
     board: &Board,
     socket: &mut Wire,
@@ -222,7 +222,7 @@ async fn connect(joiner: &Joiner) -> anyhow::Result<Wire> {
     let stream = stream.with_context(|| format!("cannot connect to {}", joiner.server))?;
     stream.set_nodelay(true)?;
     let url = format!("ws://{}/v1/signal", joiner.server);
-    // A server says nothing before it is asked: the handshake has read no more than its answer.
+    // A server sends no message before a request, so the handshake has read only its own answer.
     let (socket, _) = client_async(url, stream).await?;
     Ok(Wire::new(socket.into_inner()))
 }

@@ -18,9 +18,9 @@ use crate::host::process::{self, Pid};
 
 /// Time between the last join and the next phase.
 const CATCH_UP_TIME: Duration = Duration::from_secs(3);
-/// Connections are lost within this time, as when a server dies.
+/// Time in which all connections are closed, as when a server dies.
 const RETURN_SPREAD: Duration = Duration::from_secs(1);
-/// Idle participants are watched until each was pinged at least once.
+/// Time for which idle participants are watched: each is pinged at least once.
 const IDLE_TIME: Duration = Duration::from_secs(15);
 
 /// Measures with rooms of one size.
@@ -55,7 +55,7 @@ pub(super) async fn measure(options: &Options) -> anyhow::Result<Value> {
     Ok(result)
 }
 
-/// Makes all participants join at the given rate, without waiting for answers.
+/// Lets all participants join at the given rate, without waiting for answers.
 async fn storm(options: &Options, board: &Arc<Board>) -> anyhow::Result<Crowd> {
     let mut crowd = Crowd::new(board, &Arc::new(options.tokens()));
     let start = Instant::now();
@@ -74,7 +74,7 @@ async fn storm(options: &Options, board: &Arc<Board>) -> anyhow::Result<Crowd> {
     Ok(crowd)
 }
 
-/// All participants lose the connection at about the same time, and come back to the next server.
+/// Closes all connections within a short time; all participants resume at the next server.
 async fn return_all(options: &Options, board: &Board, crowd: &Crowd) -> anyhow::Result<Value> {
     let start = Instant::now();
     for index in 0..crowd.len() {
@@ -86,7 +86,7 @@ async fn return_all(options: &Options, board: &Board, crowd: &Crowd) -> anyhow::
         sleep(LOOK).await;
     }
     let took = start.elapsed();
-    sleep(CATCH_UP_TIME).await; // missed events are under way
+    sleep(CATCH_UP_TIME).await; // missed events are still being delivered
     let results = board.results();
     eprintln!(
         "{} came back in {:.1} s, {} of them where they had been",
@@ -129,7 +129,7 @@ async fn measure_chat(
     } = best;
     result["published_to_delivered_ms"] = json!({"p50": p50_ms, "p99": p99_ms});
     result["delivered_per_second"] = json!(delivered_per_second.round());
-    // A room has each event once, however many hear of it.
+    // A room has each event once, regardless of its number of receivers.
     let events = delivered_per_second / board.receivers() as f64;
     result["messages_per_second"] = json!(messages_per_second.round());
     result["events_per_second"] = json!(events.round());

@@ -1,4 +1,4 @@
-//! Events that each receiver got of its room's history: no offset may be missing or repeated.
+//! Checks the events of each receiver: no offset of the room's history may be missing or repeated.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Receiver {
     last: Option<u64>,
-    /// Events of any kind.
+    /// Number of received events of any kind.
     pub events: u64,
     /// Number of messages among the events.
     pub messages: u64,
@@ -17,9 +17,9 @@ pub struct Receiver {
 /// Errors of all receivers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Faults {
-    /// Messages and other events that a receiver should have got and did not.
+    /// Messages and other events that a receiver did not get.
     pub lost: u64,
-    /// Events that came more than once.
+    /// Events that arrived more than once.
     pub duplicates: u64,
 }
 
@@ -57,7 +57,7 @@ pub fn faults(room: &[Receiver], sent: u64) -> Faults {
             (Some(newest), Some(last)) => newest - last,
             (Some(_) | None, None) | (None, Some(_)) => 0,
         };
-        // A message that got no offset at all shows in the first, any other event only in the second.
+        // A message without an offset is missing only in the first count, any other event only in the second.
         let messages = sent.saturating_sub(receiver.messages);
         faults.lost += messages.max(receiver.gaps + behind);
         faults.duplicates += receiver.duplicates;

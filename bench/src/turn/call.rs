@@ -14,7 +14,7 @@ use crate::net::detour::Detour;
 /// Participants of the call.
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
-    /// Participants that receive what one sends.
+    /// Number of participants that receive the media of one publisher.
     pub subscribers: usize,
     /// Allocations per second while clients start.
     pub per_second: u32,

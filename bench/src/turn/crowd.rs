@@ -23,19 +23,19 @@ pub struct RelayServer<'a> {
 /// Number of clients, size of a burst, and rate.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
-    /// Theirs are among these.
+    /// The network of the clients' addresses.
     pub addresses: Addresses,
     /// Number of clients to start.
     pub clients: usize,
     /// Clients that start per second.
     pub per_second: u32,
-    /// Clients that start at once.
+    /// Clients that start at the same time.
     pub burst: usize,
-    /// Neighbours are so many addresses apart.
+    /// Distance of the addresses of consecutive clients.
     pub stride: usize,
 }
 
-/// Clients that were brought to their goal.
+/// Clients that have reached their goal.
 #[derive(Debug)]
 pub struct Crowd {
     /// The clients, indexed by their number.
@@ -46,16 +46,16 @@ pub struct Crowd {
     arrival: Arrival,
 }
 
-/// RFC 8489 section 6.2.1.
+/// Retransmission timeout of requests (RFC 8489 section 6.2.1).
 const RETRANSMIT: Duration = Duration::from_millis(500);
-/// Time after the last client has started for all to reach their goal.
+/// Time limit for all clients to reach their goal, after the last one has started.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Lifetime of the credentials, in seconds.
 const TTL_S: u64 = 3_600;
-/// Longest wait for an answer before time is looked at again.
+/// Maximum wait for a response before timers are checked.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Brings clients to `goal`.
+/// Starts the clients, and waits until all reach `goal`.
 pub fn arrive(
     socket: &mut FarmSocket,
     server: RelayServer<'_>,
@@ -81,7 +81,7 @@ pub fn arrive(
 }
 
 impl Crowd {
-    /// Has all give back their allocations.
+    /// Ends the allocations of all clients.
     pub fn leave(&mut self, socket: &mut FarmSocket) -> anyhow::Result<()> {
         self.clients.iter_mut().for_each(Client::end);
         self.pursue(socket)
@@ -129,7 +129,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Repeats unanswered requests; a client with progress sends its newest one.
+    /// Repeats unanswered requests.
     fn repeat(
         &mut self,
         socket: &FarmSocket,
@@ -149,7 +149,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Returns how many reached their goal.
+    /// Handles received datagrams. Returns the number of clients that reached their goal.
     fn receive(&mut self, socket: &mut FarmSocket) -> anyhow::Result<usize> {
         let Self {
             clients,
@@ -195,13 +195,13 @@ impl Crowd {
 }
 
 impl Arrival {
-    /// Time at which client `number` is due, from the start.
+    /// Start time of client `number`, relative to the start of the run.
     pub fn due(self, number: usize) -> Duration {
         let before = number - number % self.burst;
         Duration::from_secs_f64(before as f64 / f64::from(self.per_second))
     }
 
-    /// Which address client `number` has.
+    /// Index of the address of client `number`.
     pub fn address(self, number: usize) -> usize {
         number * self.stride
     }

@@ -15,12 +15,12 @@ use crate::host::process::{self, Pid};
 use crate::net::sequence::Sequence;
 use crate::net::socket::{FarmSocket, Traffic};
 
-/// What is sent: by each client, and to each client, frames of `frame_packets` packets.
+/// Sent media: each client sends and receives frames of `frame_packets` packets.
 #[derive(Debug, Clone, Copy)]
 pub struct Stream {
     /// Video frames per second and client.
     pub frames_per_second: u32,
-    /// Packets of a frame, sent one after another.
+    /// Packets per frame, sent one after another.
     pub frame_packets: u16,
     /// Duration of the measured window.
     pub time: Duration,
@@ -29,7 +29,7 @@ pub struct Stream {
 /// Clients and their peer.
 #[derive(Debug, Clone, Copy)]
 pub struct Parties<'a> {
-    /// The relay and its process; `None` when they talk directly.
+    /// The TURN server and its process; `None` without a relay.
     pub relay: Option<(RelayServer<'a>, Pid)>,
     /// Number and rate of the clients.
     pub arrival: Arrival,
@@ -40,38 +40,38 @@ pub struct Parties<'a> {
 /// Result of a window.
 #[derive(Debug)]
 pub struct Window {
-    /// Packets sent, both ways.
+    /// Packets sent in both directions.
     pub sent: u64,
-    /// Packets that arrived, both ways.
+    /// Packets that arrived in both directions.
     pub delivered: u64,
-    /// Of these, from clients at the peer.
+    /// Packets that arrived at the peer.
     pub delivered_to_peer: u64,
-    /// User and system time of the relay's process.
+    /// CPU time (user and system) of the TURN server, in seconds.
     pub cpu_seconds: f64,
-    /// From before the send to the kernel's receipt at the other end, nanoseconds.
+    /// Time from before the send to the kernel's receipt at the other side, in ns.
     pub latency_ns: Histogram<u64>,
-    /// The latest that a frame was sent after its time.
+    /// Maximum delay of a frame against its schedule.
     pub late: Duration,
 }
 
-/// The sockets of both ends, and what they have seen.
+/// The sockets of clients and peer, with their counters.
 struct Both<'a> {
     clients: FarmSocket,
     peer: FarmSocket,
-    /// Where the peer sends what is for each client.
+    /// Relayed address of each client, to which the peer sends.
     relayed: Vec<SocketAddrV4>,
     crowd: Option<Crowd>,
     parties: Parties<'a>,
-    /// By client: towards the peer, and back.
+    /// For each client: packets towards the peer, and back.
     seen: Vec<[Sequence; 2]>,
     latency_ns: Histogram<u64>,
     numbers: Vec<u16>,
     out: Vec<u8>,
 }
 
-/// After the last frame, for what is under way.
+/// Time after the last frame for packets on the network.
 const DRAIN: Duration = Duration::from_millis(300);
-/// The longest nap: both sockets are looked at after it.
+/// Maximum sleep before both sockets are read again.
 const TICK: Duration = Duration::from_micros(500);
 
 /// Measures one window of relayed packets.
@@ -143,7 +143,7 @@ impl<'a> Both<'a> {
         })
     }
 
-    /// A frame of `client`, and one to it.
+    /// Sends a frame from `client`, and one to it.
     fn frame(&mut self, client: usize, packets: u16) -> anyhow::Result<()> {
         let Parties {
             relay,
@@ -173,7 +173,7 @@ impl<'a> Both<'a> {
         Ok(())
     }
 
-    /// Appends the packet that is `offset` packets after what `client` has sent.
+    /// Appends the packet that `client` sends `offset` packets from now.
     fn pack(&mut self, client: usize, offset: u16) -> anyhow::Result<()> {
         let stamp = Stamp {
             client: u32::try_from(client).expect("clients have addresses of 32 bits"),
@@ -267,12 +267,12 @@ pub fn latencies() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are apart")
 }
 
-/// Since the Unix epoch, as the kernel stamps what arrives.
+/// Time since the Unix epoch, the clock of the kernel's receive timestamps.
 fn wall() -> anyhow::Result<Duration> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?)
 }
 
-/// The address of the peer: the last of all, which no client has.
+/// Address of the peer: the last one, which no client uses.
 pub fn peer_address(arrival: &Arrival) -> Ipv4Addr {
     arrival.addresses.of(arrival.addresses.capacity() - 1)
 }

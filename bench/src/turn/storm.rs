@@ -1,4 +1,4 @@
-//! Allocations that are made and ended at once, at a fixed rate; and many that are kept, to measure their memory.
+//! Allocations that are made and ended immediately, at a fixed rate; and many that are kept, to measure their memory.
 
 use super::client::Goal;
 use super::crowd::{self, Arrival, RelayServer};
@@ -8,15 +8,15 @@ use crate::net::socket::{FarmSocket, Traffic};
 /// Result of a storm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cycles {
-    /// Allocations that were made and given back.
+    /// Allocations that were made and ended.
     pub allocations: u64,
     /// Requests that were repeated.
     pub repeated: u64,
-    /// User and system time of the server's process.
+    /// CPU time (user and system) of the server, in seconds.
     pub cpu_seconds: f64,
 }
 
-/// Has each client allocate and give back.
+/// Lets each client make and end an allocation.
 pub fn cycle(server: RelayServer<'_>, pid: Pid, arrival: Arrival) -> anyhow::Result<Cycles> {
     let mut socket = FarmSocket::bind(0, Traffic::Messages)?;
     let before = process::usage(pid)?;
@@ -29,7 +29,7 @@ pub fn cycle(server: RelayServer<'_>, pid: Pid, arrival: Arrival) -> anyhow::Res
     })
 }
 
-/// Bytes that resident memory of `pid` grows by for each client with a channel of `goal`.
+/// Growth of the resident memory of `pid` per client with `goal`, in bytes.
 pub fn memory(
     server: RelayServer<'_>,
     pid: Pid,

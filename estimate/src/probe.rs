@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_send_is_not_asked_for_long() {
+    fn a_sender_that_cannot_send_padding_is_not_asked_for_long() {
         let mut prober = Prober::new(300_000);
         let mut asked = 0;
         for now_us in (0..20_000_000).step_by(1_000) {

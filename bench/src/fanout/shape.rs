@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Frames per second.
+/// Video frames per second.
 pub const FRAMES_PER_SECOND: u32 = 30;
 /// Bytes of a packet besides its payload: RTP header, usual extensions and authentication tag.
 pub const RTP_OVERHEAD_BYTES: usize = 12 + 16 + 16;

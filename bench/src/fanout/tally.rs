@@ -129,7 +129,7 @@ impl Received {
         self.streams.len()
     }
 
-    /// Resets the counters.
+    /// Sets all counters to zero.
     pub fn restart(&mut self) {
         self.streams
             .iter_mut()

@@ -48,7 +48,7 @@ impl Sequence {
         }
     }
 
-    /// Resets the counters.
+    /// Sets all counters to zero.
     pub fn restart(&mut self) {
         let start = self.highest.unwrap_or(0);
         *self = Self {

@@ -446,7 +446,7 @@ mod tests {
     const P1_JOINED: &str = r#"{"type":"event","offset":2,"event":{"kind":"participant_joined","participant":{"participant":"PA_1","identity":"p1","name":"p1","tracks":[]}}}"#;
 
     #[test]
-    fn events_are_heard_as_the_protocol_has_them() {
+    fn events_are_counted_in_every_form_of_the_protocol() {
         let board = Board::new(Rooms::of_size(2, 2)).unwrap();
         board.join_is_due(1, 0);
         let pass = board.receive(0, JOINED_AT_1).unwrap().unwrap();
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn who_joined_is_read_from_the_text_or_from_its_json() {
+    fn the_joined_participant_is_read_from_the_text_or_from_its_json() {
         assert_eq!(came_or_went(P1_JOINED), Some((2, Some(1))));
         let otherwise = P1_JOINED.replace(
             r#""participant":"PA_1","identity":"p1""#,

@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_of_a_kind_leaves_once_before_anybody_does_again() {
+    fn all_participants_of_a_kind_leave_once_before_one_leaves_again() {
         let mut coming = coming(10..2_010, 100.0);
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..2_000 {
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_at_which_nobody_could_be_back_is_refused() {
+    fn a_rate_at_which_participants_cannot_be_back_is_refused() {
         assert!(coming(0..400, 100.0).check().is_ok());
         let error = coming(0..399, 100.0).check().unwrap_err().to_string();
         assert!(

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn who_got_everything_lost_nothing() {
+    fn a_receiver_of_all_events_has_no_loss() {
         let room = [receiver(1, &[2, 3, 4]), receiver(1, &[2, 3, 4])];
         assert_eq!(faults(&room, 3), Faults::default());
     }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_got_is_lost_to_everybody() {
+    fn an_event_that_no_receiver_got_is_lost_for_each() {
         let room = [receiver(1, &[2, 3]), receiver(1, &[2, 3])];
         assert_eq!(faults(&room, 3).lost, 2);
     }

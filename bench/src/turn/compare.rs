@@ -30,7 +30,7 @@ pub struct Work {
 pub struct Latency {
     /// 50th percentile in microseconds.
     pub p50: f64,
-    /// 99th percentile.
+    /// 99th percentile in microseconds.
     pub p99: f64,
 }
 

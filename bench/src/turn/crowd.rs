@@ -129,7 +129,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Repeats unanswered requests.
+    /// Sends unanswered requests again when their timeout has passed.
     fn repeat(
         &mut self,
         socket: &FarmSocket,

@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_come_in_time_is_named_once() {
+    fn a_session_without_a_check_in_time_is_returned_once() {
         let start = Instant::now();
         let at = |s| start + Duration::from_secs(s);
         let mut directory = with_subscribers(4, start);
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_expected_once_all_have_come() {
+    fn no_session_is_expected_after_all_have_left_the_lobby() {
         let now = Instant::now();
         let mut directory = with_subscribers(2, now);
         for number in 0..2 {

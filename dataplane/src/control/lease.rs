@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn time_in_which_nobody_renews_does_not_count() {
+    fn time_without_renewals_does_not_count() {
         let (mut leases, start) = (Leases::default(), Instant::now());
         assert!(renewed(&mut leases, "first", (start, 0, 20)).is_empty());
         // The server is down for an hour; then another server renews.
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_were_away_together_have_their_whole_time() {
+    fn after_a_pause_of_all_renewals_leases_have_their_full_time() {
         let (mut leases, start) = (Leases::default(), Instant::now());
         for owner in ["a", "b", "c"] {
             leases.renew(owner, TIME, start).unwrap();

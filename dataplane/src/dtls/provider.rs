@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_not_be_mended_ends_a_handshake_and_the_first_reason_is_told() {
+    fn only_a_fatal_error_ends_a_handshake_and_the_first_reason_is_reported() {
         let (handshake, now) = (Handshake::default(), Instant::now());
         handshake.fail(FailureKind::Protocol, "no cipher suite".into(), now);
         assert_eq!(handshake.failure(), None, "it may be forged");

@@ -133,7 +133,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn only_who_was_given_the_password_passes() {
+    fn only_checks_with_the_password_pass() {
         let key = IceKey::generate(&mut Entropy::System);
         let credentials = key.credentials(&mut Entropy::System);
         let good = check(&credentials, false);

@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_sender_hears_of_a_frame() {
+    fn errors_of_frames_are_translated_for_the_sender() {
         let kind = |errno| Egress::translate(io::Error::from_raw_os_error(errno)).kind();
         assert_eq!(kind(libc::EAGAIN), io::ErrorKind::WouldBlock);
         assert_eq!(

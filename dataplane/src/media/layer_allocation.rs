@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_gets_the_lowest_before_anybody_gets_more() {
+    fn all_subscriptions_get_the_lowest_layer_before_one_gets_more() {
         let important = simulcast(
             SubscriptionParams {
                 priority: 9,

@@ -769,7 +769,7 @@ mod tests {
     }
 
     #[test]
-    fn when_an_address_was_heard_is_known_also_after_media_has_gone_elsewhere() {
+    fn the_last_packet_of_an_address_is_known_after_media_has_moved() {
         let start = Instant::now();
         let mut paths = with(2, start);
         assert!(paths.answered(addr(0), OURS, Instant::now()));

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_late_starts_with_the_newest_keyframe_if_it_is_young() {
+    fn a_late_subscriber_starts_with_the_newest_keyframe_if_it_is_recent() {
         let (mut history, now) = (History::default(), Instant::now());
         let age = Duration::from_millis(300);
         let at = |ms| now + Duration::from_millis(ms);

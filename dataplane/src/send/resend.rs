@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_on_and_on_gets_a_packet_once_an_rtt_and_ever_less_often() {
+    fn repeated_requests_are_answered_once_per_rtt_and_less_and_less_often() {
         let start = Instant::now();
         let asked = |ms| RetransmitRequest {
             now: start + Duration::from_millis(ms),

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_is_kept_until_all_who_waited_for_it_were_served() {
+    fn a_packet_is_kept_until_all_waiting_sessions_were_served() {
         let (mut work, mut pending) = (Schedule::default(), Vec::new());
         let mut backlog = Backlog {
             first_packet: u32::MAX, // places wrap
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_shard_has_no_time_for_is_not_taken() {
+    fn a_full_or_late_backlog_refuses_packets() {
         let (work, mut backlog) = (Schedule::default(), Backlog::default());
         assert!((0..BACKLOG_PACKETS as u64).all(|seq| push(&mut backlog, seq)));
         assert!(!push(&mut backlog, 0), "so many");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_track_that_went_nobody_gets_what_came_before() {
+    fn packets_of_an_ended_track_are_dropped() {
         let (mut work, mut backlog) = (Schedule::default(), Backlog::default());
         let (gone, _) = push_and_schedule(&mut backlog, &mut work, SessionIndex(0), 7);
         let (other, place) = push_and_schedule(&mut backlog, &mut work, SessionIndex(0), 8);
@@ -228,7 +228,7 @@ mod tests {
     /// Tracks with few and many subscribers, scheduled and served in any order: every subscriber gets every packet
     /// once and in order, and in the end the backlog is empty.
     #[test]
-    fn whatever_the_order_everybody_gets_everything_once() {
+    fn every_subscriber_gets_every_packet_once_in_any_order() {
         let mut rng = fastrand::Rng::with_seed(5);
         let (mut work, mut pending) = (Schedule::default(), Vec::new());
         let mut backlog = Backlog {

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn ways_to_other_shards_are_bounded_and_those_here_are_not() {
+    fn next_hops_to_other_shards_are_bounded_and_local_ones_are_not() {
         let mut next_hops = NextHops::default();
         for index in 0..MAX_FOREIGN_ADDRESSES {
             assert!(next_hops.insert(addr(index), Relayed::By(ShardId(1))));
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_ends_takes_ways_to_other_shards_along_and_no_allocation() {
+    fn the_end_of_a_session_removes_next_hops_to_other_shards_and_no_allocation() {
         let mut next_hops = NextHops::default();
         next_hops.insert(addr(1), Relayed::Here);
         next_hops.insert(addr(2), Relayed::By(ShardId(3)));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_remembers_streams() {
+    fn the_next_hop_of_a_stream_is_in_its_address() {
         let next_hops = NextHops::default();
         let alias = Alias::new(HERE, StreamId(5));
         let address = alias.address(addr(1));

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn every_session_gets_its_portions_in_order_and_once() {
+    fn every_session_gets_its_packets_once_and_in_order() {
         let mut work = Schedule::default();
         for (index, batch, sub) in [(3, 0, 1), (5, 0, 9), (3, 1, 4), (0, 1, 2), (3, 2, 0)] {
             work.add(
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_few_get_goes_first_and_keeps_nobody_from_being_served() {
+    fn tracks_with_few_subscribers_go_first_and_starve_no_others() {
         let mut work = Schedule::default();
         (0..20).for_each(|index| {
             work.add(
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_of_both_lines_is_served_once_with_everything() {
+    fn a_session_in_both_queues_is_served_once_with_all_packets() {
         let mut work = Schedule::default();
         work.add(SessionIndex(1), packets(0, 0), QueueKind::ManySubscribers);
         work.add(SessionIndex(2), packets(0, 0), QueueKind::ManySubscribers);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_past_when_all_who_waited_were_served() {
+    fn a_position_is_past_when_all_waiting_sessions_were_served() {
         let mut work = Schedule::default();
         assert!(work.is_past(work.position()));
         work.add(SessionIndex(1), packets(0, 0), QueueKind::ManySubscribers);
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_of_a_session_is_not_served_again() {
+    fn packets_taken_from_a_session_are_not_served_again() {
         let mut work = Schedule::default();
         work.add(SessionIndex(4), packets(0, 7), QueueKind::ManySubscribers);
         let mut pending = vec![packets(9, 9)];

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_right_after_a_keyframe_waits_the_interval_only() {
+    fn a_request_right_after_a_keyframe_waits_only_the_interval() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut requests = KeyframeRequests::default();

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_home_is_told_what_is_needed_once_and_anew_when_it_changes() {
+    fn demand_is_reported_to_the_home_once_and_again_when_it_changes() {
         let mut route = TrackRoute::default();
         route.count(LayerSet::NONE, set(&[0]));
         assert_eq!(route.changed_demand(HERE), None, "nobody publishes it");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_told_the_demand_of_the_whole_node_and_a_publisher_nothing() {
+    fn a_link_gets_the_demand_of_the_whole_node_and_a_publisher_none() {
         let mut route = entering(Origin::Session(SessionIndex(3)));
         route.count(LayerSet::NONE, set(&[1]));
         assert!(route.set_demand(Target::Shard(THERE), set(&[0])));
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keyframe_that_nobody_needs_any_more_is_not_asked_again() {
+    fn a_keyframe_request_without_demand_is_not_repeated() {
         let start = Instant::now();
         let mut route = TrackRoute::default();
         route.set_home(Some(THERE));

@@ -322,7 +322,7 @@ fn silence_makes_it_fall_slowly_and_ends() {
 }
 
 #[test]
-fn changes_are_told_when_they_matter() {
+fn notable_changes_are_reported() {
     let mut simulation = Simulation::new(300_000, PATH, LAYERS);
     let mut changes = 0;
     for _ in 0..100 {

@@ -42,7 +42,7 @@ fn per_packet_in(kind: EngineKind, subscribers: usize, extensions: &Values) -> f
 }
 
 #[test]
-fn a_packet_allocates_where_it_comes_in_and_never_where_it_goes_out() {
+fn packets_allocate_on_receipt_and_never_on_transmission() {
     let (few, many) = (2, 18);
     let carried = Values(vec![
         (ExtensionKind::DependencyDescriptor, vec![0x80; 60]),

@@ -130,7 +130,7 @@ fn a_check_for_another_session_takes_no_address_that_is_in_use() {
 }
 
 #[test]
-fn many_addresses_of_one_session_push_out_nobody_elses() {
+fn many_addresses_of_one_session_remove_none_of_another() {
     let mut rig = Rig::start(2);
     let check = nomination(&rig, rig.subscribers[1].index);
     for host in 10..100 {

@@ -6,7 +6,7 @@ use super::rig::Rig;
 use crate::limits::{QUIET_TICK, TICK};
 
 #[test]
-fn those_who_leave_are_counted_out() {
+fn gauges_fall_when_sessions_end() {
     let mut rig = Rig::start(3);
     let counted = |rig: &Rig| (rig.shard.report.tracks, rig.shard.report.subscriptions);
     assert_eq!(counted(&rig), (1, 3));

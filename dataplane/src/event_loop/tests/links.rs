@@ -134,7 +134,7 @@ fn a_track_goes_out_over_a_link_with_its_publishers_numbers_and_comes_in_over_an
 }
 
 #[test]
-fn a_link_that_takes_nothing_costs_nobody_here_anything() {
+fn a_link_whose_carrier_stops_does_not_affect_local_subscribers() {
     let (mut rig, _) = exporting();
     let open = rig.shard.links.get_mut(TO).unwrap();
     for seq in 0..LINK_PACKETS as u64 {

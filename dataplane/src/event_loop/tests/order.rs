@@ -52,7 +52,7 @@ fn a_call_of_two_does_not_wait_until_thousands_have_their_frame() {
 }
 
 #[test]
-fn what_comes_meanwhile_goes_with_the_rest_to_those_who_wait() {
+fn packets_that_arrive_meanwhile_join_those_of_waiting_sessions() {
     let mut rig = Rig::start(MANY);
     let runs = rig.shard.report.runs.joined();
     let before = in_the_middle(&mut rig);
@@ -76,7 +76,7 @@ fn what_comes_meanwhile_goes_with_the_rest_to_those_who_wait() {
 }
 
 #[test]
-fn who_takes_the_place_of_a_session_that_waited_gets_nothing_of_its_media() {
+fn a_session_with_a_reused_index_gets_no_media_of_the_old_session() {
     let mut rig = Rig::start(MANY);
     in_the_middle(&mut rig);
     let last = rig.subscribers.pop().unwrap();
@@ -90,7 +90,7 @@ fn who_takes_the_place_of_a_session_that_waited_gets_nothing_of_its_media() {
 }
 
 #[test]
-fn a_subscription_that_takes_the_place_of_one_that_waited_gets_nothing_of_its_media() {
+fn a_subscription_with_a_reused_index_gets_no_media_of_the_old_one() {
     let mut rig = Rig::start(MANY);
     in_the_middle(&mut rig);
     let (last, now) = (rig.subscribers.pop().unwrap(), Instant::now());
@@ -114,7 +114,7 @@ fn a_subscription_that_takes_the_place_of_one_that_waited_gets_nothing_of_its_me
 }
 
 #[test]
-fn what_a_shard_has_no_time_for_is_lost_by_name_and_nothing_else() {
+fn an_overloaded_shard_drops_and_counts_only_new_packets() {
     let mut rig = Rig::start(MANY);
     let now = Instant::now(); // the same for all packets, so that none is late on a slow host
     in_the_middle(&mut rig);

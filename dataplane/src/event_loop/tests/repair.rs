@@ -11,7 +11,7 @@ use crate::mesh::message::ShardEvent;
 use crate::peer::output::NO_CODEC;
 
 #[test]
-fn who_comes_late_starts_with_a_young_keyframe_and_asks_for_none() {
+fn a_late_subscriber_starts_with_a_recent_keyframe_and_requests_none() {
     let mut rig = Rig::start(1);
     rig.subscribe(SessionKey(200), Client::new());
     // The session negotiates, but is not connected yet.
@@ -32,7 +32,7 @@ fn who_comes_late_starts_with_a_young_keyframe_and_asks_for_none() {
 }
 
 #[test]
-fn nothing_is_asked_for_a_session_that_can_not_receive_and_once_when_it_can() {
+fn a_keyframe_is_requested_once_when_the_session_can_receive() {
     let mut rig = Rig::start(1);
     rig.skip(Duration::from_secs(2)); // the first keyframe is too old
     let before = rig.publisher.keyframe_requests;
@@ -97,7 +97,7 @@ fn a_client_that_sends_media_and_no_checks_is_kept() {
 }
 
 #[test]
-fn who_negotiated_no_codec_for_a_track_is_told_once() {
+fn a_subscriber_without_a_codec_for_a_track_is_told_once() {
     let mut rig = Rig::start(1);
     rig.subscribe(SessionKey(200), Client::speaking(Codec::Vp9));
     let client = rig.subscribers.len() - 1;

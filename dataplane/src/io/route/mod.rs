@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn routers_that_nobody_has_heard_of_lately_are_to_be_asked() {
+    fn routers_not_confirmed_recently_are_probed() {
         let mut facts = facts();
         let asked: Vec<_> = facts
             .stale_routers()

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_those_to_what_was_asked_and_no_more_than_wanted() {
+    fn answers_belong_to_the_request_and_are_limited() {
         let mut netlink = Netlink::open(&[]).unwrap();
         let nobody = RouteNetlinkMessage::NewNeighbour(NeighbourMessage::default());
         netlink.ask(&nobody, NLM_F_ACK).unwrap(); // the answer is not read
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_probed_who_is_not_there() {
+    fn an_absent_neighbour_is_not_probed() {
         let mut netlink = Netlink::open(&[]).unwrap();
         let nobody = Neighbour {
             interface: u32::MAX >> 1,

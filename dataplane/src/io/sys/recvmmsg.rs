@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_batch_and_says_who_sent_what_where() {
+    fn a_batch_has_source_destination_and_bytes_of_each_datagram() {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
         super::super::enable_packet_info(receiver.as_fd(), false).unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -295,8 +295,7 @@ const H264: LineAnswer<'static> = (
 );
 
 #[test]
-fn who_took_the_first_codec_alone_is_offered_the_one_that_is_sent_first_and_told_only_if_it_refuses()
- {
+fn a_client_that_answers_with_the_first_codec_only_is_offered_the_sent_codec_first() {
     let now = Instant::now();
     let of = formats(&[96, 108], false); // and it sends its number 1
     for (answer, map, is_told) in [

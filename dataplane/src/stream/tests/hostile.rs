@@ -38,7 +38,7 @@ fn reset(socket: &TcpStream) {
 }
 
 #[test]
-fn who_never_pauses_between_messages_does_not_drip() {
+fn messages_without_pauses_do_not_count_as_slow() {
     let mut rig = Rig::new(ListenerKind::Turn);
     let (mut socket, _) = rig.known();
     socket.write_all(&BINDING[..7]).unwrap();
@@ -132,7 +132,7 @@ fn many_busy_streams_share_what_is_read_in_a_turn() {
 }
 
 #[test]
-fn a_client_that_resets_while_nobody_reads_from_it_is_let_go() {
+fn a_reset_of_a_client_that_is_not_read_is_noticed() {
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut rig = Rig::tls(Some(upstream.local_addr().unwrap()));
     let mut tls = rig.connect_tls(Some("http/1.1"));
@@ -149,7 +149,7 @@ fn a_client_that_resets_while_nobody_reads_from_it_is_let_go() {
 }
 
 #[test]
-fn an_upstream_that_breaks_off_wakes_nobody_while_the_client_is_behind() {
+fn an_upstream_that_ends_does_not_wake_the_shard_while_its_client_is_behind() {
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut rig = Rig::tls(Some(upstream.local_addr().unwrap()));
     let tls = rig.connect_tls(Some("http/1.1"));
@@ -173,7 +173,7 @@ fn an_upstream_that_breaks_off_wakes_nobody_while_the_client_is_behind() {
 }
 
 #[test]
-fn who_was_answered_early_may_finish_asking() {
+fn a_client_with_an_early_response_may_finish_its_request() {
     let mut rig = Rig::tls(None);
     let mut tls = rig.connect_tls(Some("http/1.1"));
     rig.poll();
@@ -220,7 +220,7 @@ fn an_upstream_that_says_nothing_at_all_is_none() {
 
 /// Runs in a child process, because the limit applies to the process.
 #[test]
-fn without_descriptors_those_who_wait_are_looked_at_later() {
+fn without_descriptors_accepting_is_tried_again_later() {
     const CHILD: &str = "SPILLWAY_TEST_FEW_DESCRIPTORS";
     if std::env::var_os(CHILD).is_some() {
         return run_out_of_descriptors();

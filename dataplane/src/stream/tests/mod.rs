@@ -317,7 +317,7 @@ fn what_is_no_message_ends_the_stream_and_no_other() {
 }
 
 #[test]
-fn who_drips_or_proves_nothing_is_sent_away() {
+fn slow_or_unauthenticated_clients_are_disconnected() {
     let mut rig = Rig::new(ListenerKind::Turn);
     let mut dripping = rig.connect();
     let idle = rig.connect();

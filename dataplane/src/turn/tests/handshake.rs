@@ -168,7 +168,7 @@ fn an_expiry_without_a_user_is_taken() {
 }
 
 #[test]
-fn who_asks_first_comes_late_or_does_not_know_the_secret_is_counted_apart() {
+fn missing_expired_and_wrong_credentials_are_counted_separately() {
     let mut rig = Rig::new();
     let mut client = TestClient::new(CLIENT);
     rig.greet(&mut client);

@@ -130,7 +130,7 @@ fn the_allocation_of_a_live_session_goes_on_and_ends_a_lifetime_after_it() {
 }
 
 #[test]
-fn strangers_on_the_internet_prolong_nothing() {
+fn peers_on_the_internet_do_not_extend_an_allocation() {
     let mut config = config();
     config.peers = Peers::Public;
     let mut rig = Rig::with(config);

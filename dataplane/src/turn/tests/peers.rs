@@ -314,7 +314,7 @@ fn the_relay_does_not_relay_to_itself() {
 }
 
 #[test]
-fn a_cluster_relay_reaches_its_nodes_and_nobody_else() {
+fn a_cluster_relay_reaches_only_its_nodes() {
     let mut rig = Rig::new();
     let mut client = dual(&mut rig);
     for peer in [

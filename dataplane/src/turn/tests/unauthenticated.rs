@@ -99,7 +99,7 @@ fn a_connection_has_proven_where_it_is() {
 }
 
 #[test]
-fn everybody_may_ask_where_it_is_seen() {
+fn a_binding_request_needs_no_authentication() {
     let mut rig = Rig::new();
     for remote in ["192.0.2.7:40000", "[2001:db8::7]:40000"] {
         let mut client = TestClient::new(remote);
@@ -117,7 +117,7 @@ fn everybody_may_ask_where_it_is_seen() {
 }
 
 #[test]
-fn strangers_cannot_find_out_who_has_an_allocation() {
+fn unauthenticated_clients_cannot_detect_allocations() {
     let mut rig = Rig::new();
     let (client, _) = rig.allocated("192.0.2.7:40000");
     let mut stranger = TestClient::new("192.0.2.7:40000");

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// Longest wait for an answer.
+/// Timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A client that gives up on a server that is silent.
+/// An HTTP client with a timeout.
 pub fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .timeout_global(Some(TIMEOUT))

@@ -2,7 +2,7 @@
 
 pub mod canary; // a synthetic call through the public signaling API, as a health probe
 pub mod fanout; // publishers and subscribers against a data plane
-pub mod saturate; // more and more subscribers, until a resource is full
+pub mod saturate; // increasing numbers of subscribers, until a resource is exhausted
 pub mod peers; // the same load on another server, side by side
 pub mod ceiling; // maximum rate of the host
 pub mod signal; // many participants on signaling nodes

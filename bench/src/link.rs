@@ -21,13 +21,13 @@ pub struct Link {
     /// The session layer of the client.
     pub rtc: Rtc,
     socket: Option<UdpSocket>,
-    /// Address of the socket for the session layer; after a rebinding the socket has another one.
+    /// Address of the socket as the session layer knows it; after a rebinding the socket has another one.
     believed: Option<SocketAddr>,
     server: Option<SocketAddr>,
     deadline: Instant,
-    /// Media received and not yet looked at.
+    /// Media that was received but not read by the caller.
     received: Vec<RtpPacket>,
-    /// m-lines of which the server wants a keyframe.
+    /// m-lines for which the server requested a keyframe.
     pub keyframes_wanted: Vec<Mid>,
     /// True when the DTLS handshake is done.
     pub connected: bool,
@@ -41,7 +41,7 @@ impl Link {
         Self::with_crypto(now, str0m::crypto::from_feature_flags())
     }
 
-    /// An idle one that encrypts with `crypto`.
+    /// A link that is not connected and encrypts with `crypto`.
     pub fn with_crypto(now: Instant, crypto: CryptoProvider) -> Self {
         let crypto = std::sync::Arc::new(crypto);
         let rtc = RtcConfig::new()
@@ -83,7 +83,7 @@ impl Link {
         self.open_socket(sdp).await
     }
 
-    /// The server's offer; our answer.
+    /// Handles the server's offer. Returns our answer.
     pub async fn accept_offer(&mut self, sdp: &str) -> anyhow::Result<String> {
         let offer = SdpOffer::from_sdp_string(sdp)?;
         let answer = self.rtc.sdp_api().accept_offer(offer)?.to_sdp_string();
@@ -91,7 +91,7 @@ impl Link {
         Ok(answer)
     }
 
-    /// Payload type of its own media: one codec of each kind.
+    /// Payload type of sent media: one codec per kind.
     pub fn payload_type(&self, kind: MediaKind) -> Option<Pt> {
         let codec = match kind {
             MediaKind::Audio => Codec::Opus,
@@ -125,7 +125,7 @@ impl Link {
         self.drain().await
     }
 
-    /// Waits for datagrams and takes all that are there. Never returns before the socket is open.
+    /// Waits until datagrams can be received. Does not return before the socket is open.
     pub async fn readable(&self) {
         match &self.socket {
             // An error is readable, too: the receive reports it.
@@ -134,7 +134,7 @@ impl Link {
         }
     }
 
-    /// Takes the datagrams that are there.
+    /// Receives the datagrams that have arrived.
     pub async fn receive(&mut self) -> anyhow::Result<()> {
         let mut buffer = [0; MAX_DATAGRAM_BYTES];
         while let Some(socket) = &self.socket
@@ -149,7 +149,8 @@ impl Link {
         Ok(())
     }
 
-    /// Goes on from another port without telling the session layer, as behind a NAT that forgot.
+    /// Continues from another port without informing the session layer, like a client behind a NAT that lost its
+    /// mapping.
     pub async fn rebind(&mut self) -> anyhow::Result<()> {
         let socket = self.socket.as_ref().context("nothing is bound yet")?;
         let ip = socket.local_addr()?.ip();
@@ -162,7 +163,7 @@ impl Link {
         self.socket.as_ref()?.local_addr().ok()
     }
 
-    /// Another handle of its socket, for datagrams that the session layer would not send.
+    /// A duplicate of the socket, to send other datagrams than the session layer's.
     pub fn raw_socket(&self) -> anyhow::Result<std::net::UdpSocket> {
         let socket = self.socket.as_ref().context("nothing is bound yet")?;
         Ok(socket.as_fd().try_clone_to_owned()?.into())
@@ -192,7 +193,7 @@ impl Link {
                 }
                 Output::Transmit(transmit) => {
                     if let Some(socket) = &self.socket {
-                        // A full send buffer is loss like any other.
+                        // A full send buffer counts as loss.
                         let _ = socket
                             .send_to(&transmit.contents, transmit.destination)
                             .await;

@@ -19,17 +19,17 @@ enum Command {
     Canary(canary::Options),
     /// Publishers and subscribers with real sessions against a running data plane
     Fanout(fanout::Options),
-    /// More and more subscribers until something is full, and what that was: JSON, SVG, HTML
+    /// Increase subscribers until a resource is exhausted, and name it: JSON, SVG, HTML
     Saturate(saturate::Options),
-    /// The same load on Spillway and on Janus, in turns: packets delivered per CPU-second of each
+    /// The same load on Spillway and on Janus, alternating: delivered packets per second of CPU
     Peers(peers::Options),
-    /// What the host under test can send at all, by every way of handing packets to its kernel
+    /// Maximum send rate of the host under test, with each sending method of the kernel
     Ceiling(ceiling::Options),
-    /// Many participants on signaling nodes: joins, chat, memory, and what Redis delivers by itself
+    /// Many participants on signaling servers: joins, chat, memory, and the delivery rate of Redis alone
     Signal(signal::Options),
-    /// TURN relays side by side: what they relay and allocate for a second of processor time, memory, latency
+    /// Spillway's TURN server and coturn, alternating: packets and allocations per second of CPU, memory, latency
     Turn(turn::Options),
-    /// Runs on the host under test: reads its usage, and sends what the ceiling wants
+    /// Agent on the host under test: reads its usage, and sends datagrams for the ceiling
     Host(host::agent::Options),
 }
 
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints the figures, or what stood against measuring them.
+/// Prints the result, or the reason why it could not be measured.
 fn conclude(result: anyhow::Result<Option<String>>) -> ExitCode {
     match result {
         Ok(line) => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use str0m::media::MediaKind;
 
-/// Makes the packets of one track.
+/// Creates the packets of one track.
 #[derive(Debug)]
 pub struct Source {
     kind: MediaKind,
@@ -25,18 +25,18 @@ pub struct Packet {
     pub payload: Vec<u8>,
     /// RTP timestamp of the packet.
     pub time: u32,
-    /// Counts the track's packets: also its sequence number.
+    /// Number of the packet in its track; also its sequence number.
     pub counter: u32,
-    /// Last of its frame.
+    /// Last packet of its frame.
     pub marker: bool,
 }
 
-/// What a payload says of itself.
+/// Counter and time in a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    /// Counts the track's packets.
+    /// Number of the packet in its track.
     pub counter: u32,
-    /// When it was made, since the start of the process.
+    /// Time of creation, since the start of the process.
     pub made: Duration,
 }
 
@@ -63,22 +63,22 @@ impl Source {
         }
     }
 
-    /// When packets are due again.
+    /// Time of the next due packet.
     pub fn next(&self) -> Instant {
         self.next
     }
 
-    /// Packets made so far.
+    /// Number of packets created so far.
     pub fn counter(&self) -> u32 {
         self.counter
     }
 
-    /// The next frame has to be one that needs no other.
+    /// Makes the next frame a keyframe.
     pub fn request_keyframe(&mut self) {
         self.needs_keyframe = true;
     }
 
-    /// What is due at `now`; open loop: a late caller gets everything it missed.
+    /// The packets due at `now`. Open loop: a late caller gets all packets that it missed.
     pub fn due(&mut self, now: Instant, epoch: Instant) -> Vec<Packet> {
         let mut packets = Vec::new();
         while self.next <= now {
@@ -134,7 +134,7 @@ impl Source {
 }
 
 impl Stamp {
-    /// Appends it to `payload`.
+    /// Appends the stamp to `payload`.
     pub fn write(self, payload: &mut Vec<u8>) {
         let made = u64::try_from(self.made.as_nanos()).unwrap_or(u64::MAX);
         payload.extend(MAGIC);
@@ -142,12 +142,12 @@ impl Stamp {
         payload.extend(made.to_be_bytes());
     }
 
-    /// Reads what [`write`](Self::write) wrote, wherever a codec's header ends.
+    /// Finds and reads a stamp of [`write`](Self::write) behind a codec header of any length.
     pub fn read(payload: &[u8]) -> Option<Self> {
         Self::split(payload).map(|(stamp, _)| stamp)
     }
 
-    /// As [`read`](Self::read), with what follows the stamp.
+    /// As [`read`](Self::read), with the bytes behind the stamp.
     pub fn split(payload: &[u8]) -> Option<(Self, &[u8])> {
         let at = payload
             .windows(MAGIC.len())

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Write as _};
 
-/// Writes a line to the standard output; false where it cannot be written. A reader that has gone is no error.
+/// Writes a line to stdout. False if that fails; a closed pipe is not a failure.
 pub fn say(line: &str) -> bool {
     match writeln!(std::io::stdout(), "{line}") {
         Ok(()) => true,

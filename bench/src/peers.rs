@@ -37,18 +37,18 @@ pub struct Options {
     /// Length of each window
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
-    /// Runs of each that count, after one that does not
+    /// Measured runs per server, after one warm-up run
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
     runs: u32,
     /// Bitrate of the publisher's video, RTP headers included
     #[arg(long, default_value = "2mbit", value_parser = crate::fanout::parse_bitrate)]
     bitrate: u64,
-    /// Packets leave the publisher in bursts this long at most; 0: each frame at once
+    /// Maximum burst of the publisher's pacer in ms; 0: each frame at once
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(0..=100))]
     burst_ms: u64,
 }
 
-/// A server's runs together.
+/// Sum of a server's runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Sum {
     runs: usize,
@@ -61,7 +61,7 @@ struct Sum {
     latency_p99_us: u64,
 }
 
-/// Why two sums are not compared.
+/// Reason why two sums cannot be compared.
 #[derive(Debug, PartialEq, thiserror::Error)]
 enum Unequal {
     #[error(
@@ -78,7 +78,7 @@ enum Unequal {
 
 const MAX_DIFFERENCE_PERCENT: f64 = 2.0;
 
-/// Runs both in turns; the line with their ratio.
+/// Runs both servers alternately. Returns the JSON line with their ratio.
 pub fn run(options: &Options) -> anyhow::Result<String> {
     let load = Load::video(options.bitrate, options.burst_ms);
     let spillway = Setup::of_spillway(options.control, options.metrics, options.target, load);

@@ -1,75 +1,75 @@
-//! Reasons why a packet was not forwarded. The code that drops a packet counts its reason; no packet is lost without
-//! one.
+//! Reasons why a packet was not forwarded. The code that drops a packet counts its reason; every dropped packet is
+//! counted.
 
 /// Reason to drop a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum DropReason {
-    /// Longer than a datagram may be.
+    /// Longer than the maximum datagram.
     Truncated,
     /// Neither STUN, DTLS, RTP nor RTCP, or too short for its header.
     Unclassified,
     /// STUN with a length field that contradicts the message.
     MalformedStun,
-    /// STUN that names no session: no connectivity check, one without a username, or one with the right
+    /// STUN for no known session: not a connectivity check, a check without USERNAME, or a check with the right
     /// password for a session that has just ended.
     UnknownUfrag,
-    /// A check that is not from the agent of the client's SDP or lacks what checks have to have, or a STUN response to no
+    /// A check that is not from the agent of the client's SDP or lacks a required attribute, or a STUN response to no
     /// request of ours.
     CheckRefused,
     /// A connectivity check with a wrong password.
     BadIntegrity,
-    /// DTLS, RTP or RTCP from an address no session receives from.
+    /// DTLS, RTP or RTCP from an address that no session receives from.
     UnknownSource,
-    /// A session received from more addresses than the limit.
+    /// A session or shard has too many addresses.
     TooManyAddresses,
     /// A check from an address that another session is using.
     AddressInUse,
     /// A datagram to an unproven address, beyond 3 times the bytes that came from it.
     UnprovenAddress,
-    /// The session layer refused it: malformed RTP, broken DTLS records.
+    /// Refused by the session layer, such as malformed RTP or DTLS records.
     Rejected,
-    /// SRTP of a publisher with an SSRC that the session layer does not know, which does not authenticate.
+    /// SRTP of a publisher with an SSRC unknown to the session layer that does not authenticate.
     BadSrtp,
-    /// RTP that held no packet to forward: padding, a duplicate, or failed authentication.
+    /// RTP without a packet to forward: padding, a duplicate, or failed authentication.
     NothingToForward,
-    /// RTP on an m-line that was declared as no track, or of an undeclared layer.
+    /// RTP on an m-line that is not a declared track, or of an undeclared layer.
     NoTrack,
-    /// The session's code panicked; the session was closed.
+    /// The code of the session panicked; the session was closed.
     SessionPanicked,
     /// The ring to another shard was full.
     MeshFull,
-    /// The queue to another node was full.
+    /// The queue of a link to another node was full.
     LinkFull,
-    /// The shard cannot send as fast as it receives.
+    /// The backlog of media is full: the shard cannot send as fast as it receives.
     BacklogFull,
-    /// A late packet from before the layer switch or the start of the subscription, or one with a used sequence
-    /// number.
+    /// A late packet from before a layer switch or the start of a subscription, or a packet whose sequence number is
+    /// already used.
     BeforeSwitch,
-    /// A late packet from before the publisher's numbers began anew.
+    /// A late packet of an earlier epoch of the publisher's sequence numbers.
     LateNumbers,
     /// The subscriber has no keys or no path yet.
     NotConnected,
-    /// RTCP that does not authenticate, was received before, cannot be parsed, or makes no sense from its sender.
+    /// RTCP that does not authenticate, is replayed, cannot be parsed, or is not possible for its sender.
     BadRtcp,
-    /// Transport-wide feedback about packets that were never sent, or about each packet too often.
+    /// Transport-wide feedback about packets that were never sent, or too often about the same packets.
     BadFeedback,
-    /// Asked for again, but no longer kept, or too much was asked for.
+    /// A requested retransmission of a packet that is not stored any more, or beyond the allowance.
     NotResent,
-    /// The subscriber negotiated no codec for it, or not yet.
+    /// The subscriber negotiated no codec of the packet, or has not answered yet.
     NoCodec,
-    /// The socket's send buffer is full, and the frame's layer goes first.
+    /// The socket's send buffer is full, so frames of low layers are dropped.
     FrameShed,
-    /// The socket's send buffer stayed full, and what waits for it, too.
+    /// The socket's send buffer is full, and so is the send arena.
     SendBufferFull,
-    /// The kernel refused the destination.
+    /// The kernel refused to send to the destination.
     SendRefused,
-    /// TURN does not let it through to its client, or that client has gone; TURN's own counters say why.
+    /// TURN did not relay the packet, or its client has gone; the counters of TURN have the reason.
     NotRelayed,
 }
 
 impl DropReason {
-    /// All of them, in the order of their counters.
+    /// All reasons, in the order of their counters.
     pub const ALL: [DropReason; 29] = [
         DropReason::Truncated,
         DropReason::Unclassified,
@@ -102,7 +102,7 @@ impl DropReason {
         DropReason::NotRelayed,
     ];
 
-    /// The label of its counter.
+    /// Label of the counter.
     pub fn label(self) -> &'static str {
         match self {
             DropReason::Truncated => "truncated",
@@ -138,7 +138,7 @@ impl DropReason {
     }
 }
 
-/// A counter for each reason.
+/// A counter per reason.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Drops([u64; DropReason::ALL.len()]);
 
@@ -148,7 +148,7 @@ impl Drops {
         self.count_many(reason, 1);
     }
 
-    /// Counts `packets` at once.
+    /// Counts `packets` dropped packets.
     pub fn count_many(&mut self, reason: DropReason, packets: usize) {
         self.0[reason as usize] += packets as u64;
     }

@@ -1,8 +1,8 @@
-//! Identifiers of sessions, tracks, layers and shards inside this process: small, copied freely, never reused.
+//! Identifiers of shards, links, sessions, tracks and layers inside this process.
 
 use std::fmt;
 
-/// A shard: one core's share of the node.
+/// A shard of the node: a thread pinned to one core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId(pub u16);
 
@@ -10,23 +10,23 @@ pub struct ShardId(pub u16);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub u32);
 
-/// A session, independent of its name at the control plane.
+/// Key of a session in the data plane; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(pub u64);
 
-/// A published track, independent of its name at the control plane.
+/// Key of a published track in the data plane; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct TrackKey(pub u64);
 
-/// A session's place on the shard where it lives; another session may have it later.
+/// Index of a session in the table of its shard; reused after the session has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionIndex(pub usize);
 
-/// A subscription's place in its session; another one may have it later.
+/// Index of a subscription in its session; reused after the subscription has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriptionIndex(pub u32);
 
-/// A subscription of a session that lives on this shard.
+/// A subscription of a session on this shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriberIndex {
     /// Session of the subscriber, on this shard.
@@ -35,11 +35,11 @@ pub struct SubscriberIndex {
     pub subscription: SubscriptionIndex,
 }
 
-/// A simulcast layer of a track: 0 is the lowest; tracks without simulcast have only that one.
+/// A simulcast layer of a track: 0 is the lowest; the only one of tracks without simulcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LayerIndex(pub u8);
 
-/// Some of a track's layers.
+/// A set of layers of one track.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct LayerSet(u8);
 
@@ -67,17 +67,17 @@ impl LayerSet {
         Self(self.0 | 1 << layer.0)
     }
 
-    /// True when `layer` is in it.
+    /// True when the set contains `layer`.
     pub fn contains(self, layer: LayerIndex) -> bool {
         self.0 & 1 << layer.0 != 0
     }
 
-    /// True when there is none.
+    /// True when the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Layers of either set.
+    /// The layers of both sets.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)

@@ -1,4 +1,4 @@
-//! `spillway-dataplane`: one media node.
+//! `spillway-dataplane`: the process of one media node.
 
 use std::io::{ErrorKind, Write};
 
@@ -9,7 +9,7 @@ use spillway_settings::Values;
 
 fn main() {
     if let Err(error) = run() {
-        complain(&format!("spillway-dataplane: {error:#}\n"));
+        print_error(&format!("spillway-dataplane: {error:#}\n"));
         std::process::exit(1);
     }
 }
@@ -23,7 +23,7 @@ fn run() -> anyhow::Result<()> {
     let mut values = Values::gather(&matches, SETTINGS)?;
     let config = Config::check(&values, &start::host()?)?;
     for warning in values.warnings() {
-        complain(&format!("warning: {warning}\n"));
+        print_error(&format!("warning: {warning}\n"));
     }
     if spillway_settings::is_check(&matches) {
         config.check_files()?;
@@ -46,12 +46,12 @@ fn run() -> anyhow::Result<()> {
         "advertise",
         list(&mut config.advertise.iter().map(ToString::to_string)),
     );
-    complain(&values.print_effective());
+    print_error(&values.print_effective());
     start::run(&config)
 }
 
-/// Writes to the standard error, which may be closed.
-fn complain(text: &str) {
+/// Writes to stderr, which may be closed.
+fn print_error(text: &str) {
     // A failed write to stderr cannot be reported anywhere else.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

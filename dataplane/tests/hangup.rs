@@ -1,4 +1,4 @@
-//! SIGHUP does nothing to a data plane without a certificate. It asks for a reload of certificates, and an operator
+//! SIGHUP has no effect on a data plane without a certificate. It requests a reload of certificates, and an operator
 //! who sends it to all services of a host must not end calls.
 
 use std::io::{BufRead as _, BufReader};
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Ended with the test, whatever comes of it.
+/// A child process that is killed at the end of the test.
 struct Ended(Child);
 
 impl Drop for Ended {
@@ -35,7 +35,7 @@ fn a_hangup_ends_no_data_plane_that_has_no_certificate() {
         assert_ne!(said.read_line(&mut line).unwrap(), 0, "it did not start");
     }
     kill_process(Pid::from_child(&child.0), Signal::HUP).unwrap();
-    // What a first signal has ended cannot be ended by a second, and says which it was.
+    // A process that the first signal has ended cannot be ended by SIGKILL, so the exit status names the signal.
     child.0.kill().unwrap();
     let status = child.0.wait().unwrap();
     assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{status}");

@@ -2,15 +2,15 @@
 
 const BUCKETS: i64 = 10;
 const BUCKET_US: i64 = 50_000;
-/// Less than this is no rate.
+/// With fewer bytes in the window there is no rate.
 const SOUND_US: i64 = 300_000;
 
-/// A window that slides in steps of a tenth, over times that come nearly in order.
+/// A sliding window over nearly ordered times, in steps of a tenth of its length.
 #[derive(Debug, Default)]
 pub(super) struct RateWindow {
     bytes_by_bucket: [u32; BUCKETS as usize],
     newest_bucket: i64,
-    /// First and last time seen.
+    /// Earliest and latest time in the window.
     span_us: Option<(i64, i64)>,
 }
 
@@ -34,7 +34,7 @@ impl RateWindow {
         *bytes_there = bytes_there.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
-    /// Adds bytes that arrived evenly since the last time, until `at_us`.
+    /// Adds bytes that arrived evenly between the latest time and `at_us`.
     pub(super) fn add_evenly(&mut self, at_us: i64, bytes: u64) {
         let last_us = self
             .span_us
@@ -46,12 +46,12 @@ impl RateWindow {
         }
     }
 
-    /// The rate as of the last time seen.
+    /// The rate at the latest time, in bits per second; `None` with too few bytes.
     pub(super) fn bps(&self) -> Option<u64> {
         self.bps_at(self.span_us?.1)
     }
 
-    /// The rate as of `now_us`, at or after the last time seen.
+    /// The rate at `now_us`, which must not be before the latest time.
     pub(super) fn bps_at(&self, now_us: i64) -> Option<u64> {
         let (first_us, _) = self.span_us?;
         let oldest_bucket = now_us.div_euclid(BUCKET_US) - (BUCKETS - 1);

@@ -1,10 +1,10 @@
 //! Groups packets that were sent together, and measures how much later each group arrives than expected
 //! (draft-ietf-rmcat-gcc-02 section 5.2 and 5.3).
 
-/// Packets sent within this time are one group.
+/// Packets that were sent within this time are one group.
 const GROUP_US: i64 = 5_000;
-/// Packets that arrive faster than they were sent waited together: a receiver woke up late, or a radio
-/// had the channel. They are one group, up to this long.
+/// Packets that arrive faster than they were sent have waited together, because the receiver woke up late or a radio
+/// got the channel. They are one group, up to this duration.
 const BURST_US: i64 = 100_000;
 
 /// Groups packets by their send time.
@@ -14,12 +14,12 @@ pub(super) struct Arrivals {
     previous: Option<Group>,
 }
 
-/// Difference between two groups.
+/// Differences between two consecutive groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) sent_us: i64,
     pub(super) arrived_us: i64,
-    /// Arrival of the later one on the receiver's clock.
+    /// Arrival time of the later group on the receiver's clock.
     pub(super) at_us: i64,
 }
 
@@ -32,13 +32,14 @@ struct Group {
 }
 
 impl Arrivals {
-    /// A packet arrived. The step to the group that it proves to be complete.
+    /// Adds a packet that arrived. Returns the step between the last two complete groups, if this packet starts a new
+    /// group.
     pub(super) fn add(&mut self, sent_us: i64, arrived_us: i64) -> Option<Step> {
         let Some(current) = &mut self.current else {
             self.current = Some(Group::new(sent_us, arrived_us));
             return None;
         };
-        // The packet is of a group that is complete already.
+        // The packet belongs to a group that is already complete.
         if sent_us < current.first_sent_us {
             return None;
         }
@@ -55,7 +56,7 @@ impl Arrivals {
             arrived_us: complete.last_arrived_us - previous.last_arrived_us,
             at_us: complete.last_arrived_us,
         };
-        // A group that overtook another says nothing of a queue.
+        // A group that overtook another one shows nothing about the queue.
         (step.arrived_us >= 0).then_some(step)
     }
 }

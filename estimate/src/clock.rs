@@ -1,32 +1,33 @@
-//! Two clocks: ours as microseconds since the start, and the receiver's, which wraps and may jump.
+//! Two clocks: ours, in microseconds since the start, and the receiver's, which wraps and may jump.
 
 use std::time::{Duration, Instant};
 
 use spillway_wire::rtcp::REFERENCE_US;
 
-/// More than this between the two clocks, from one feedback to another, is a jump.
+/// If the difference of the clocks changes by more than this between two feedback messages, the receiver's clock has
+/// jumped.
 const JUMP_US: i64 = 10_000_000;
 
-/// Our clock, as microseconds since the start.
+/// Our clock, in microseconds since the start.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Instant,
 }
 
-/// The receiver's, extended to a time that does not wrap. Its zero means nothing.
+/// The receiver's clock, extended so that it does not wrap. Its zero has no meaning.
 #[derive(Debug, Default)]
 pub(super) struct ReceiverClock {
     last: Option<Reading>,
 }
 
-/// The reference time of one feedback.
+/// The reference time of one feedback message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading {
     /// The reference time as received, 24 bits.
     reference: u32,
     pub(super) at_us: i64,
     heard_us: i64,
-    /// Times before it cannot be compared to it.
+    /// True if the clock jumped: earlier times cannot be compared with this one.
     pub(super) jumped: bool,
 }
 
@@ -45,7 +46,7 @@ impl Clock {
 }
 
 impl ReceiverClock {
-    /// Time of `reference` if it is received now; does not change the clock.
+    /// Extended time of `reference`, received at `now_us`. Does not change the clock.
     pub(super) fn read(&self, reference: u32, now_us: i64) -> Reading {
         let mut reading = Reading {
             reference,
@@ -54,7 +55,7 @@ impl ReceiverClock {
             jumped: false,
         };
         if let Some(last) = self.last {
-            // The nearer way around 24 bits.
+            // The shorter way around 24 bits.
             let ticks = (reference.wrapping_sub(last.reference) << 8) as i32 >> 8;
             let passed_us = i64::from(ticks) * REFERENCE_US;
             let heard_us = now_us - last.heard_us;
@@ -64,7 +65,7 @@ impl ReceiverClock {
         reading
     }
 
-    /// The reading told something new.
+    /// Keeps `reading` as the latest one.
     pub(super) fn remember(&mut self, reading: Reading) {
         self.last = Some(reading);
     }

@@ -1,4 +1,4 @@
-//! The bandwidth estimator: sent packets and feedback in, estimate out.
+//! The bandwidth estimator: sent packets and feedback in, bandwidth estimate out.
 
 use std::time::Instant;
 
@@ -16,35 +16,35 @@ use super::sent::{Packet, Sent};
 use super::sustain::Sustain;
 use super::trendline::{Trendline, Usage};
 
-/// Sending less than this, in percent of the estimate, is the application's choice.
+/// If less than this percentage of the estimate is sent, the application limits the rate.
 const LIMITED_PERCENT: u64 = 70;
-/// A growing queue counts when all packets wait this long. With a rate that the application limits it must be longer,
+/// A growing queue counts when all packets wait this long. If the application limits the rate, the time must be longer,
 /// because then our packets do not fill the queue.
 const STANDING_US: i64 = 10_000;
 const STANDING_LIMITED_US: i64 = 50_000;
-/// A queue this long has to shrink, even if it does not grow.
+/// A queue of this length must shrink, even if it does not grow.
 const STANDING_MAX_US: i64 = 80_000;
-/// Sent rates, and queue lengths, above this percentage count as equal.
+/// Rates and queue lengths above this percentage of another value count as equal to it.
 const SAME_PERCENT: u64 = 90;
 const PATH_MEMORY_US: i64 = 4_000_000;
-/// Time for a decrease to show. Until then padding would make it worse.
+/// Time for a decrease to take effect. Padding before that would make the queue longer.
 const RECOVERY_US: i64 = 1_000_000;
-/// No feedback for this long means that nothing arrives, and the estimate falls in steps.
+/// If no feedback arrives for this long, the estimate is lowered in steps.
 const SILENCE_US: i64 = 2_000_000;
 const SILENCE_STEP_US: i64 = 500_000;
 const SILENCE_FACTOR: f64 = 0.9;
-/// A change of this much, in percent, is worth telling; growth not more often than the interval.
+/// Minimum change in percent that is reported; increases not more often than the interval.
 const NOTABLE_PERCENT: u64 = 5;
 const NOTABLE_INTERVAL_US: i64 = 250_000;
 
-/// The bandwidth of one path.
+/// Bandwidth estimator of one path.
 ///
-/// Call [`sent`](Self::sent) for every packet with a transport-wide sequence number and
-/// [`feedback`](Self::feedback) for what comes back; ask [`padding_due`](Self::padding_due) and call
-/// [`handle_timeout`](Self::handle_timeout) at [`deadline`](Self::deadline), which every call may move.
+/// Call [`sent`](Self::sent) for every packet with a transport-wide sequence number, and [`feedback`](Self::feedback)
+/// for each feedback message. Call [`padding_due`](Self::padding_due) and [`handle_timeout`](Self::handle_timeout) at
+/// [`deadline`](Self::deadline), which every call may change.
 ///
-/// About 1.5 KiB, and 8 bytes for each packet of the last second on the heap: 2 KiB from the first packet
-/// on, at most 16 KiB. It allocates when the rate outgrows that, which is three times at most.
+/// Memory: about 1.5 KiB, and 8 bytes on the heap for each packet of the last second, at least 2 KiB and at most 16
+/// KiB. It allocates at most three times, when the rate outgrows the heap part.
 #[derive(Debug)]
 pub struct Estimator {
     clock: Clock,
@@ -61,38 +61,38 @@ pub struct Estimator {
     loss: LossBound,
     prober: Prober,
     sustain: Sustain,
-    aim: Aim,
+    set_targets: Targets,
     pub(super) rtt_us: Option<i64>,
-    /// Time when the silence gets too long; only while packets wait for feedback.
+    /// Time when the silence becomes too long; `None` while no packet awaits feedback.
     silent_us: Option<i64>,
-    told: Told,
+    last_reported: LastReport,
 }
 
 const _: () = assert!(size_of::<Estimator>() <= 1_536);
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Aim {
+struct Targets {
     sustain_bps: u64,
     desired_bps: u64,
 }
 
-/// Sent rate, and time that packets stand in the queue.
+/// Sent rate and length of the queue at one time.
 #[derive(Debug, Default, Clone, Copy)]
 struct Seen {
     sent_bps: u64,
     standing_us: i64,
 }
 
-/// The estimate that the caller knows.
+/// The estimate that was last reported to the caller.
 #[derive(Debug, Default)]
-struct Told {
+struct LastReport {
     bps: u64,
     at_us: i64,
     changed: bool,
 }
 
 impl Estimator {
-    /// An estimator without measurements: `initial_bps` is assumed.
+    /// An estimator without measurements; `initial_bps` is assumed.
     pub fn new(initial_bps: u64, now: Instant) -> Self {
         Self {
             clock: Clock::new(now),
@@ -109,18 +109,18 @@ impl Estimator {
             loss: LossBound::default(),
             prober: Prober::new(initial_bps.max(MIN_BPS)),
             sustain: Sustain::default(),
-            aim: Aim::default(),
+            set_targets: Targets::default(),
             rtt_us: None,
             silent_us: None,
-            told: Told::default(),
+            last_reported: LastReport::default(),
         }
     }
 
-    /// A packet of `bytes` (UDP payload) leaves at `now`; the transport-wide sequence number it has to
-    /// carry. `padding` is what [`padding_due`](Self::padding_due) asked for, and counts like the rest.
+    /// Records a packet of `bytes` (UDP payload) that leaves at `now`. Returns the transport-wide sequence number that
+    /// it must carry. `padding`: the packet was requested by [`padding_due`](Self::padding_due).
     pub fn sent(&mut self, bytes: usize, now: Instant, padding: bool) -> u16 {
         let now_us = self.clock.us(now);
-        // Media that leaves during a probe is part of it; before its first padding it only looks so.
+        // Media that leaves during a probe is part of the probe, but not before the first padding of the probe.
         let cluster = match padding || self.prober.has_begun() {
             true => self.prober.sent(bytes, now_us),
             false => 0,
@@ -135,8 +135,8 @@ impl Estimator {
         seq
     }
 
-    /// Handles feedback of the receiver. Forgotten packets, and those that it reported before, change nothing. The
-    /// work is bounded by the bytes of `feedback` and by the sent packets.
+    /// Handles a feedback message. Statuses of packets that are no longer remembered, or were reported before, have no
+    /// effect. The work is bounded by the bytes of `feedback` and by the number of sent packets.
     pub fn feedback(
         &mut self,
         feedback: &TransportFeedback<'_>,
@@ -183,10 +183,10 @@ impl Estimator {
         Ok(())
     }
 
-    /// Sets the targets: `sustain_bps` is sustained with padding until proven, `desired_bps` is probed for. (0, 0):
-    /// none.
-    pub fn aim(&mut self, sustain_bps: u64, desired_bps: u64) {
-        self.aim = Aim {
+    /// Sets the targets: padding sustains `sustain_bps` until the path is proven to carry it; probes go up to
+    /// `desired_bps`. (0, 0): no targets.
+    pub fn set_targets(&mut self, sustain_bps: u64, desired_bps: u64) {
+        self.set_targets = Targets {
             sustain_bps,
             desired_bps,
         };
@@ -195,18 +195,17 @@ impl Estimator {
         }
     }
 
-    /// Bits per second the path takes; `None` until the first feedback came.
+    /// The estimate in bits per second; `None` before the first feedback.
     pub fn estimate_bps(&self) -> Option<u64> {
         self.rtt_us.map(|_| self.allowed_bps())
     }
 
-    /// Bytes of padding to send now, 0 if none. The caller sends packets of up to about 1,200 bytes and
-    /// calls [`sent`](Self::sent) for each, until this is 0. One that cannot send any may stop asking
-    /// until the next deadline.
+    /// Bytes of padding to send now, 0 if none. The caller sends packets of up to about 1,200 bytes and calls
+    /// [`sent`](Self::sent) for each, until this returns 0. A caller that cannot send may stop until the next deadline.
     pub fn padding_due(&mut self, now: Instant) -> usize {
         let now_us = self.clock.us(now);
         if self.wants_probe() {
-            let (allowed_bps, desired_bps) = (self.allowed_bps(), self.aim.desired_bps);
+            let (allowed_bps, desired_bps) = (self.allowed_bps(), self.set_targets.desired_bps);
             if !self.is_recovering(now_us) {
                 self.prober.start(allowed_bps, desired_bps, now_us);
             }
@@ -219,7 +218,7 @@ impl Estimator {
             self.sustain.stop();
             return 0;
         }
-        let bps = self.aim.sustain_bps.min(self.allowed_bps());
+        let bps = self.set_targets.sustain_bps.min(self.allowed_bps());
         let bytes = self.sustain.due(bps, now_us);
         match self.is_recovering(now_us) {
             true => 0,
@@ -260,12 +259,12 @@ impl Estimator {
             self.silent_us = is_sending.then_some(now_us + SILENCE_STEP_US);
         }
         self.conclude_probe(now_us);
-        self.tell(now_us);
+        self.report_change(now_us);
     }
 
-    /// True once after the estimate moved notably: by 5 %, and upwards at most four times a second.
+    /// True once after the estimate changed by at least 5 %; increases are reported at most four times per second.
     pub fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.told.changed)
+        std::mem::take(&mut self.last_reported.changed)
     }
 
     fn allowed_bps(&self) -> u64 {
@@ -276,7 +275,7 @@ impl Estimator {
             .max(MIN_BPS)
     }
 
-    /// True if `feedback` is about packets that were sent, and not too many.
+    /// Checks that `feedback` covers packets that were sent, and not too many.
     fn admit(&mut self, feedback: &TransportFeedback<'_>) -> Result<(), FeedbackError> {
         let (base_seq, count) = (feedback.base_seq(), feedback.status_count());
         if count > MAX_STATUSES_PER_FEEDBACK {
@@ -310,7 +309,7 @@ impl Estimator {
         }
     }
 
-    /// The receiver's clock is another one now.
+    /// The receiver's clock jumped: earlier delays cannot be compared any more.
     fn forget_delays(&mut self) {
         self.arrivals = Arrivals::default();
         self.trendline = Trendline::new();
@@ -325,7 +324,7 @@ impl Estimator {
             self.follow_delays(acked_bps, now_us);
         }
         self.loss.update(self.rate.bps(), estimate_bps, now_us);
-        self.tell(now_us);
+        self.report_change(now_us);
     }
 
     fn follow_delays(&mut self, acked_bps: u64, now_us: i64) {
@@ -341,7 +340,7 @@ impl Estimator {
             STANDING_US
         };
         match self.trendline.usage() {
-            // A probe makes a queue of its own, for a moment.
+            // A probe makes a short queue itself.
             Usage::Over if self.prober.is_out() => self.rate.hold(now_us),
             Usage::Over if seen.standing_us >= enough_us => {
                 self.decrease(acked_bps, seen, now_us);
@@ -357,8 +356,8 @@ impl Estimator {
         }
     }
 
-    /// A queue stands without growing. If it does not shrink when less is sent, it is no queue: the path
-    /// became longer.
+    /// Handles a queue that does not grow. If it does not shrink when less is sent, it is not a queue: the path became
+    /// longer.
     fn drain(&mut self, acked_bps: u64, seen: Seen, now_us: i64) {
         let since_us = self.rate.since_decrease_us(now_us);
         let before = self.at_decrease;
@@ -392,26 +391,30 @@ impl Estimator {
 
     fn wants_probe(&self) -> bool {
         let is_heard = self.rtt_us.is_some() || self.prober.is_new();
-        is_heard && !self.sent.is_empty() && self.aim.desired_bps > self.allowed_bps()
+        is_heard && !self.sent.is_empty() && self.set_targets.desired_bps > self.allowed_bps()
     }
 
     fn wants_sustain(&self) -> bool {
-        self.rtt_us.is_some() && self.aim.sustain_bps > self.allowed_bps()
+        self.rtt_us.is_some() && self.set_targets.sustain_bps > self.allowed_bps()
     }
 
     fn is_recovering(&self, now_us: i64) -> bool {
         self.rate.since_decrease_us(now_us) < RECOVERY_US
     }
 
-    fn tell(&mut self, now_us: i64) {
+    fn report_change(&mut self, now_us: i64) {
         let Some(bps) = self.estimate_bps() else {
             return;
         };
-        let step = self.told.bps * NOTABLE_PERCENT / 100;
-        let rose = bps >= self.told.bps + step.max(1);
-        let fell = bps + step.max(1) <= self.told.bps;
-        if fell || rose && (self.told.bps == 0 || now_us - self.told.at_us >= NOTABLE_INTERVAL_US) {
-            self.told = Told {
+        let step = self.last_reported.bps * NOTABLE_PERCENT / 100;
+        let rose = bps >= self.last_reported.bps + step.max(1);
+        let fell = bps + step.max(1) <= self.last_reported.bps;
+        if fell
+            || rose
+                && (self.last_reported.bps == 0
+                    || now_us - self.last_reported.at_us >= NOTABLE_INTERVAL_US)
+        {
+            self.last_reported = LastReport {
                 bps,
                 at_us: now_us,
                 changed: true,

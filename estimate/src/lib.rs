@@ -2,24 +2,24 @@
 //! (draft-ietf-rmcat-gcc-02), with probes.
 //!
 //! Sans-IO: the caller reports sent packets and feedback, and requests padding. The caller decides how to use the
-//! estimate and what a padding packet is. No clock is read, and nothing is counted.
+//! estimate and what a padding packet is. This crate reads no clock.
 
 mod estimator; // the bandwidth estimator
 mod clock; // our clock and the receiver's
 mod sent; // sent packets by sequence number
 mod budget; // limit of feedback per sent packet
-mod acked; // rates over half a second
-mod arrival; // groups of packets and their delay
+mod acked; // rates over the last 500 ms
+mod arrival; // groups of packets and their delays
 mod trendline; // detects a growing queue
 mod queue; // length of the queue
 mod rate; // delay-based estimate
 mod loss; // loss-based bound
-mod probe; // probes of a higher rate
-mod sustain; // padding that keeps the rate up
+mod probe; // probes at a higher rate
+mod sustain; // padding that sustains the sent rate
 mod reported; // estimate from receiver reports and REMB
 
 #[cfg(test)]
-mod simulation; // a path in virtual time
+mod simulation; // tests: a simulated path in virtual time
 
 pub use budget::FeedbackError;
 pub use estimator::Estimator;

@@ -1,17 +1,17 @@
 //! Loss-based bound of the estimate (draft-ietf-rmcat-gcc-02 section 6). Few losses are ignored, because radio links
 //! lose packets. Many losses mean that the rate is too high, whatever the delays are.
 
-/// An observation needs this many packets and this much time.
+/// Minimum number of packets, and minimum time, of an observation.
 const OBSERVED_PACKETS: u32 = 30;
 const OBSERVED_US: i64 = 400_000;
-/// Lost packets of 100: above this the estimate falls, below the lower limit it may rise, between them it does not
-/// change.
+/// Limits of the loss in percent: above the upper limit the estimate falls, below the lower one it may rise, between
+/// them it stays.
 const TOO_MANY: u32 = 10;
 const FORGIVEN: u32 = 5;
-/// Percent of growth for each observation with few losses.
+/// Growth in percent per observation with few losses.
 const GROWTH: u64 = 5;
 
-/// Bits per second that losses allow.
+/// Upper bound of the estimate because of losses, in bits per second.
 #[derive(Debug, Default)]
 pub(super) struct LossBound {
     bps: Option<u64>,
@@ -21,7 +21,7 @@ pub(super) struct LossBound {
 }
 
 impl LossBound {
-    /// None: losses do not limit.
+    /// The bound; `None` if losses do not limit the estimate.
     pub(super) fn bps(&self) -> Option<u64> {
         self.bps
     }
@@ -56,7 +56,7 @@ impl LossBound {
         self.packets = 0;
     }
 
-    /// A probe at `bps` arrived nearly whole.
+    /// A probe at `bps` arrived nearly without loss.
     pub(super) fn prove(&mut self, bps: u64) {
         self.bps = self.bps.map(|bound| bound.max(bps));
     }
@@ -66,7 +66,7 @@ impl LossBound {
 mod tests {
     use super::*;
 
-    /// The estimate after ten seconds of losing `lost` of each 100 packets.
+    /// The estimate after ten seconds with a loss of `lost` percent.
     fn estimate_after(lost: u32) -> u64 {
         let mut bound = LossBound::default();
         let mut estimate = 1_000_000;

@@ -1,43 +1,44 @@
-//! Probes: short runs of packets at a higher rate than the proven one. One at a time; a run that passes is followed by
-//! a faster one.
+//! Probes: short runs of packets at a higher rate than the proven one. One run at a time; a run that succeeds is
+//! followed by a faster one.
 
 use super::sent::Packet;
 
-/// A run has at least this many packets, over this time, and bytes for a little longer.
+/// Minimum number of packets and duration of a run; its bytes are enough for a little longer.
 const MIN_PACKETS: u32 = 5;
 const MIN_SPAN_US: i64 = 15_000;
 const RUN_US: u64 = 30_000;
-/// Bytes are due in steps: of this time, or this size if that takes longer.
+/// Bytes of a run are sent in steps of this duration, or of this size if that takes longer.
 const STEP_US: u64 = 5_000;
 const MIN_STEP_BYTES: u64 = 200;
-/// A run that could not be sent by now never was one.
+/// A run that was not sent completely within this time is dropped.
 const MAX_SENDING_US: i64 = 500_000;
-/// A result that did not come by now never will.
+/// A run without complete feedback within this time is evaluated as it is.
 const MAX_AWAITING_US: i64 = 1_000_000;
-/// Packets sent within this time are one burst.
+/// Packets sent within this time count as one burst.
 const BURST_US: i64 = 1_000;
 
-/// Percent of a run's packets that must arrive.
+/// Minimum percentage of a run's packets that must arrive.
 const SOUND_PERCENT: u32 = 80;
 const CLEAN_PERCENT: u32 = 95;
-/// Faster arrival than this, compared to sending, is a receiver that slept.
+/// If packets arrive faster than this, compared with sending, the receiver was asleep, and the run proves nothing.
 const MAX_COMPRESSION: u64 = 2;
-/// Arrival slower than this, in percent of sending, shows the path's rate; of which we take this much.
+/// If the received rate is below this percentage of the sent rate, it is the capacity of the path, of which
+/// `SATURATED_TAKE_PERCENT` is used.
 const SATURATED_PERCENT: u64 = 90;
 const SATURATED_TAKE_PERCENT: u64 = 95;
-/// Percent of the run's rate: a run with at least this received rate is followed by a faster one.
+/// A run whose received rate is at least this percentage of its rate is followed by a faster one.
 const PASSED_PERCENT: u64 = 70;
 
-/// The first runs, as multiples of the initial estimate; after them, of the estimate.
+/// Rates of the first runs as multiples of the initial estimate; of later ones as multiples of the estimate.
 const FIRST_FACTORS: [u64; 2] = [3, 6];
 const FACTOR: u64 = 2;
-/// A run for a rate is a little faster, so that its result is not just below. Percent.
+/// Rate of a run in percent of its target, so that the result is not just below the target.
 const DESIRED_PERCENT: u64 = 115;
-/// Time from a run that failed to the next: doubled up to the last.
+/// Pause after a failed run; doubled after each failure, up to the maximum.
 const FIRST_PAUSE_US: i64 = 1_250_000;
 const MAX_PAUSE_US: i64 = 5_000_000;
 
-/// Starts and evaluates one run after the other.
+/// Starts and evaluates the runs, one after the other.
 #[derive(Debug)]
 pub(super) struct Prober {
     initial_bps: u64,
@@ -52,7 +53,7 @@ pub(super) struct Prober {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Proof {
     pub(super) bps: u64,
-    /// True when at least the required part of the run arrived.
+    /// True when the required percentage of the run arrived.
     pub(super) is_clean: bool,
 }
 
@@ -68,7 +69,7 @@ struct Run {
     cluster: u8,
     target_bps: u64,
     began_us: i64,
-    /// Time of the next attempt when the sender did not send the requested padding.
+    /// Time of the next attempt if the sender did not send the requested padding.
     asked_us: i64,
     sent_packets: u32,
     sent_bytes: u64,
@@ -82,7 +83,7 @@ struct Arrived {
     packets: u32,
     bytes: u64,
     first_sent_us: i64,
-    /// The last packets that were sent together.
+    /// Arrival of the last burst.
     last_burst_us: i64,
     last_burst_bytes: u64,
     first_us: i64,
@@ -101,12 +102,12 @@ impl Prober {
         }
     }
 
-    /// No run was started yet.
+    /// True if no run was started yet.
     pub(super) fn is_new(&self) -> bool {
         self.runs == 0
     }
 
-    /// A run is on its way: the queue it makes is no news.
+    /// True while a run is on the path. The run itself causes a short queue.
     pub(super) fn is_out(&self) -> bool {
         match self.state {
             State::Idle { .. } => false,
@@ -114,7 +115,7 @@ impl Prober {
         }
     }
 
-    /// The first packet of a run was sent, and not all of them.
+    /// True when at least one packet of the current run was sent, but not all.
     pub(super) fn has_begun(&self) -> bool {
         match &self.state {
             State::Sending { run, .. } => run.sent_packets > 0,
@@ -122,7 +123,7 @@ impl Prober {
         }
     }
 
-    /// Starts a run if it is time for one.
+    /// Starts a run, if one is due.
     pub(super) fn start(&mut self, estimate_bps: u64, desired_bps: u64, now_us: i64) {
         let State::Idle { next_us } = self.state else {
             return;
@@ -146,7 +147,7 @@ impl Prober {
         self.state = State::Sending { run, next_us };
     }
 
-    /// Bytes the run has to send now.
+    /// Bytes that the run must send now.
     pub(super) fn due(&mut self, now_us: i64) -> u64 {
         let State::Sending { run, next_us } = &mut self.state else {
             return 0;
@@ -163,7 +164,7 @@ impl Prober {
         due
     }
 
-    /// A packet leaves; the run it is part of, 0 for none.
+    /// Records a sent packet. Returns the number of its run; 0 if it belongs to none.
     pub(super) fn sent(&mut self, bytes: usize, now_us: i64) -> u8 {
         let State::Sending { run, .. } = &mut self.state else {
             return 0;
@@ -195,7 +196,7 @@ impl Prober {
         }
     }
 
-    /// Result of the run, when all is known or time is over; the next run is scheduled.
+    /// Result of the run, when all feedback has arrived or the time limit has passed. The next run is scheduled.
     pub(super) fn conclude(&mut self, now_us: i64) -> Option<Proof> {
         let run = match self.state {
             State::Awaiting { run, since_us }
@@ -218,7 +219,7 @@ impl Prober {
             0
         } else {
             let pause_us = self.pause_us;
-            // A result that got lost says nothing against the next one.
+            // Lost feedback does not delay the next run.
             if run.is_known() {
                 self.pause_us = (pause_us * 2).min(MAX_PAUSE_US);
             }
@@ -230,7 +231,7 @@ impl Prober {
         proof
     }
 
-    /// Time of the next work; `wanted`: a run is useful.
+    /// Time of the next work. `wanted`: a higher rate would be useful.
     pub(super) fn deadline_us(&self, wanted: bool) -> Option<i64> {
         match &self.state {
             State::Idle { next_us } => wanted.then_some(*next_us),
@@ -282,7 +283,7 @@ impl Run {
         self.lost + self.arrived.packets >= self.sent_packets
     }
 
-    /// `None`: too little arrived, or too strangely, to say anything.
+    /// Result of the run; `None` if too few packets arrived, or in a way that proves nothing.
     fn proof(&self) -> Option<Proof> {
         let Arrived { packets, .. } = self.arrived;
         if packets * 100 < self.sent_packets * SOUND_PERCENT || packets < MIN_PACKETS - 1 {
@@ -328,8 +329,8 @@ impl Arrived {
         self.last_us = self.last_us.max(at_us);
     }
 
-    /// Bits per second sent and arrived: what left after the first moment did so in the time since; what
-    /// left in the last moment is not part of that.
+    /// Sent and received rate in bits per second. The bytes of the first burst (received) and of the last one (sent)
+    /// are not counted, because they are outside of the measured time.
     fn rates(&self) -> Option<(u64, u64)> {
         let sent_us = u64::try_from(self.last_burst_us - self.first_sent_us).ok()?;
         let arrived_us = u64::try_from(self.last_us - self.first_us).ok()?;
@@ -347,7 +348,7 @@ mod tests {
 
     const TARGET_BPS: u64 = 900_000;
 
-    /// The proof of the first run of a path that delays packet `n` until `arrival(n, sent)`, if at all.
+    /// The result of the first run on a path on which packet `n` arrives at `arrival(n, sent)`, or is lost.
     fn proof(arrival: impl Fn(u32, i64) -> Option<i64>) -> Option<Proof> {
         let mut prober = Prober::new(TARGET_BPS / FIRST_FACTORS[0]);
         prober.start(TARGET_BPS / FIRST_FACTORS[0], 10_000_000, 0);
@@ -392,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_send_is_not_asked_for_long() {
+    fn a_sender_that_cannot_send_padding_is_not_asked_for_long() {
         let mut prober = Prober::new(300_000);
         let mut asked = 0;
         for now_us in (0..20_000_000).step_by(1_000) {

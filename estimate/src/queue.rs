@@ -1,18 +1,18 @@
-//! Length of the queue on the path: the shortest recent delay against the shortest delay in a long time.
+//! Length of the queue on the path: the minimum of recent delays compared with the minimum over a long time.
 //!
-//! A receiver that is late delays some packets, a queue delays all of them; so a minimum tells them apart.
+//! A receiver that wakes up late delays some packets, a queue delays all of them. A minimum distinguishes these.
 
 const RECENT_US: i64 = 100_000;
 const LONG_US: i64 = 10_000_000;
 
-/// Delays carry an unknown offset between two clocks, which does not matter.
+/// Measures the queue. Delays contain an unknown offset between two clocks, which does not matter for differences.
 #[derive(Debug)]
 pub(super) struct Queue {
     recent: Minimum,
     shortest: Minimum,
 }
 
-/// The minimum of the last one to two spans.
+/// The minimum over the last one to two spans of time.
 #[derive(Debug)]
 struct Minimum {
     span_us: i64,
@@ -29,15 +29,15 @@ impl Queue {
         }
     }
 
-    /// A packet sent at `sent_us` arrived, each on its own clock.
+    /// Adds a packet: `sent_us` is on our clock, `arrived_us` on the receiver's.
     pub(super) fn add(&mut self, sent_us: i64, arrived_us: i64) {
         let delay_us = arrived_us - sent_us;
         self.recent.add(delay_us, arrived_us);
         self.shortest.add(delay_us, arrived_us);
     }
 
-    /// Minimum delay of all packets of the last 100 to 200 ms; 0 if none arrived for that long, because later packets
-    /// may have waited for the receiver.
+    /// Length of the queue in µs: the least delay of all packets of the last 100 to 200 ms. 0 if none arrived for that
+    /// long, because later packets may have waited for the receiver.
     pub(super) fn standing_us(&self) -> i64 {
         match self.recent.previous_us {
             i64::MAX => 0,
@@ -45,7 +45,7 @@ impl Queue {
         }
     }
 
-    /// The path itself became longer: the present delay is no queue.
+    /// The path has become longer: the present delay does not count as queue.
     pub(super) fn accept(&mut self) {
         self.shortest = Minimum::new(LONG_US);
         self.recent = Minimum::new(RECENT_US);
@@ -93,14 +93,14 @@ mod tests {
             queue.standing_us() / 1_000
         };
         assert_eq!(run(0, 1_000, &|_| -500), 0);
-        // Woken every 80 ms.
+        // The receiver wakes up every 80 ms.
         assert_eq!(run(1_000, 2_000, &|ms| -500 + (80 - ms % 80)), 10);
         assert_eq!(run(2_000, 3_000, &|_| -400), 100);
         assert_eq!(run(3_000, 4_000, &|_| -500), 0);
-        // No packet arrives, and then all at once.
+        // No packet arrives, then all at once.
         assert_eq!(run(4_000, 4_010, &|_| -100), 0);
         assert_eq!(run(4_300, 5_000, &|_| -500), 0);
-        // Standing for longer than it can be told from a longer path.
+        // The queue stands so long that it cannot be distinguished from a longer path.
         assert_eq!(run(5_000, 12_000, &|_| -400), 100);
         assert_eq!(run(12_000, 40_000, &|_| -400), 0);
     }

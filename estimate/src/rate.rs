@@ -1,30 +1,30 @@
 //! Delay-based estimate: grows until the queue grows, then falls below the received rate (draft-ietf-rmcat-gcc-02
 //! section 5.5).
 
-/// The estimate never falls below this.
+/// Minimum of the estimate, in bits per second.
 pub const MIN_BPS: u64 = 50_000;
 
-/// Part of the received rate that is kept after the queue grew.
+/// The estimate after the queue grew, as a fraction of the received rate.
 const DECREASE: f64 = 0.85;
-/// A second of growth far from the ceiling.
+/// Growth per second far from the ceiling.
 const GROWTH: f64 = 1.08;
-/// Growth without a proof ends at this much of what arrives, and a little.
+/// Without a probe the estimate grows only up to this multiple of the received rate, plus a constant.
 const UNPROVEN: f64 = 1.5;
 const UNPROVEN_BPS: f64 = 10_000.0;
-/// Near the ceiling: half a packet for each response.
+/// Growth near the ceiling: half a packet per response time.
 const RESPONSE_US: f64 = 100_000.0;
 const HALF_PACKET_BITS: f64 = 4_800.0;
 const NEAR_CEILING: f64 = 0.8;
 const PAST_CEILING: f64 = 1.25;
-/// Time for a decrease to show.
+/// Time for a decrease to take effect.
 const DECREASE_INTERVAL_US: std::ops::RangeInclusive<i64> = 100_000..=300_000;
 const MAX_BPS: f64 = 1e9;
 
-/// The estimated rate of the path, changed by increase and decrease.
+/// The delay-based estimate of the path.
 #[derive(Debug)]
 pub(super) struct Rate {
     bps: f64,
-    /// Received rate when the queue last grew.
+    /// Received rate when the queue last grew; `None` if unknown.
     ceiling_bps: Option<f64>,
     grown_us: Option<i64>,
     decreased_us: Option<i64>,
@@ -49,12 +49,12 @@ impl Rate {
         self.decreased_us
     }
 
-    /// Time since the queue grew.
+    /// Time since the queue last grew, in µs.
     pub(super) fn since_decrease_us(&self, now_us: i64) -> i64 {
         self.decreased_us.map_or(i64::MAX, |at_us| now_us - at_us)
     }
 
-    /// The queue does not grow.
+    /// The queue does not grow: raises the estimate.
     pub(super) fn increase(&mut self, acked_bps: u64, rtt_us: i64, now_us: i64) {
         let acked_bps = acked_bps as f64;
         let passed_us = now_us - self.grown_us.replace(now_us).unwrap_or(now_us);
@@ -74,12 +74,12 @@ impl Rate {
         self.bps = bound(grown.min(limit).max(self.bps));
     }
 
-    /// The queue stays: growth starts again from here.
+    /// Keeps the estimate; growth continues from this time.
     pub(super) fn hold(&mut self, now_us: i64) {
         self.grown_us = Some(now_us);
     }
 
-    /// The queue grows, while `acked_bps` arrive. True when that was news.
+    /// The queue grows while `acked_bps` arrive: lowers the estimate. False if a decrease is already taking effect.
     pub(super) fn decrease(&mut self, acked_bps: u64, rtt_us: i64, now_us: i64) -> bool {
         self.hold(now_us);
         let interval_us = rtt_us.clamp(*DECREASE_INTERVAL_US.start(), *DECREASE_INTERVAL_US.end());
@@ -93,7 +93,7 @@ impl Rate {
         true
     }
 
-    /// A probe showed that the path takes `bps`.
+    /// A probe proved that the path carries `bps`.
     pub(super) fn prove(&mut self, bps: u64) {
         let bps = bound(bps as f64);
         self.ceiling_bps = self

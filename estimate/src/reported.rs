@@ -1,42 +1,42 @@
-//! Estimate for subscribers without transport-wide feedback (native clients): from the losses in receiver reports, and
-//! from REMB.
+//! Estimate for subscribers without transport-wide feedback (native clients): from losses in receiver reports, and from
+//! REMB.
 //!
-//! Without arrival times a queue that grows is not seen before it overflows. So the estimate rises slowly, by what holds
-//! without loss, and after a rise that did not hold it waits longer before the next.
+//! Without arrival times a growing queue is not visible before it overflows. So the estimate rises slowly while there
+//! is no loss, and waits longer before the next rise after a rise that caused loss.
 
 use std::time::{Duration, Instant};
 
-/// The estimate of one subscriber.
+/// Estimate of one subscriber's path.
 #[derive(Debug)]
 pub struct Reported {
     bps: u64,
-    /// Time of the last change by a report.
+    /// Time of the last change because of a report.
     changed: Option<Instant>,
     /// Time before which the estimate does not rise.
     rises_after: Option<Instant>,
-    /// Pause after the next loss.
+    /// Length of the pause after the next loss.
     pause: Duration,
     remb: Option<(u64, Instant)>,
 }
 
-/// Reports are looked at so often: browsers and native clients send one or two a second.
+/// Interval at which reports are evaluated: clients send one or two per second.
 const INTERVAL: Duration = Duration::from_millis(900);
-/// Loss below which the estimate rises, and above which it falls, as in RFC 8698's loss-based mode.
+/// Loss (0 to 1) below which the estimate rises, and above which it falls, as in the loss-based mode of RFC 8698.
 const LITTLE_LOSS: f64 = 0.02;
 const MUCH_LOSS: f64 = 0.10;
-/// Factor of growth per second.
+/// Growth factor per second.
 const RISE: f64 = 1.08;
-/// Minimum part of the sent rate after a fall.
+/// Minimum of the estimate after a fall, as a fraction of the sent rate.
 const FALL: f64 = 0.85;
 const MIN_BPS: u64 = 100_000;
 const MAX_BPS: u64 = 20_000_000;
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LAST_PAUSE: Duration = Duration::from_secs(60);
-/// A REMB holds for so long.
+/// Time for which a REMB is valid.
 const REMB_TIME: Duration = Duration::from_secs(10);
 
 impl Reported {
-    /// An estimate for the lowest layers only, before any report.
+    /// An estimator without reports; its estimate is enough for the lowest layers.
     pub fn new() -> Self {
         Self {
             bps: 0,
@@ -47,7 +47,7 @@ impl Reported {
         }
     }
 
-    /// Reports say that `lost` of the packets were lost, 0 to 1, while `sent_bps` were sent. True when the estimate
+    /// Handles reports: `lost` (0 to 1) of the packets were lost while `sent_bps` were sent. True when the estimate
     /// changed.
     pub fn report(&mut self, lost: f64, sent_bps: u64, now: Instant) -> bool {
         let since = self.changed.map(|at| now.saturating_duration_since(at));
@@ -70,7 +70,7 @@ impl Reported {
         self.bps != before
     }
 
-    /// Handles a REMB of the client. True when it changes the estimate.
+    /// Handles a REMB of the client. True when the estimate changed.
     pub fn remb(&mut self, bps: u64, now: Instant) -> bool {
         let before = self.estimate_bps(now);
         self.remb = Some((bps, now));
@@ -97,8 +97,8 @@ impl Default for Reported {
 mod tests {
     use super::*;
 
-    /// Seconds of reports over a path that takes `capacity` bits per second, on which the layers below `estimate` are
-    /// sent; the estimate after each, and how many packets were lost in all.
+    /// Simulates reports for some seconds over a path with `capacity` bits per second; layers below the estimate are
+    /// sent. Returns the estimate after each second, and the fraction of all packets that was lost.
     fn over(capacity: u64, seconds: u64) -> (Vec<u64>, f64) {
         const LAYERS: [u64; 3] = [150_000, 500_000, 1_700_000];
         let (start, mut reported) = (Instant::now(), Reported::new());

@@ -1,38 +1,38 @@
-//! Sent packets that are still awaiting feedback, by transport-wide sequence number.
+//! Sent packets that await feedback, by transport-wide sequence number.
 
-/// Slots at first, and at most: a second at 20 Mb/s. 8 bytes each.
+/// Initial and maximum number of slots of 8 bytes; the maximum is one second at 20 Mb/s.
 const FIRST_SLOTS: usize = 256;
 const MAX_SLOTS: usize = 2_048;
-/// A packet without feedback for this long is forgotten if its place is needed.
+/// A packet without feedback for this long is overwritten if its slot is needed.
 const PATIENCE_US: u32 = 1_000_000;
 
-/// Packets by sequence number; the newest overwrites the oldest.
+/// Sent packets by sequence number; the newest one overwrites the oldest.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
-    /// A power of two of them, or none before the first packet.
+    /// Slots; their number is a power of two, or zero before the first packet.
     slots: Vec<Slot>,
-    /// Packets sent so far; its lower bits are the next sequence number.
+    /// Number of packets sent so far; its lower 16 bits are the next sequence number.
     next: u64,
-    /// The first packet that no feedback got to yet.
+    /// Number of the first packet that no feedback has covered yet.
     reported: u64,
 }
 
-/// A packet as feedback finds it.
+/// A sent packet that feedback has reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Packet {
     pub(super) sent_us: i64,
     pub(super) bytes: u16,
-    /// The probe it was part of, 0 for none.
+    /// The probe run that the packet was part of; 0 for none.
     pub(super) cluster: u8,
-    /// An earlier feedback called it lost.
+    /// True if an earlier feedback reported the packet as lost.
     pub(super) was_lost: bool,
-    /// True: [`Sent::skip_to`] counted it.
+    /// True if [`Sent::skip_to`] has counted the packet.
     pub(super) was_skipped: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Slot {
-    /// Lower bits of the time; younger than 71 minutes, or it says nothing.
+    /// Lower bits of the send time; valid for 71 minutes.
     sent_us: u32,
     bytes: u16,
     cluster: u8,
@@ -42,7 +42,7 @@ struct Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Flying,
-    /// The feedback that spoke of it got lost.
+    /// The feedback that covered the packet was lost.
     Skipped,
     Arrived,
     Lost,
@@ -51,7 +51,7 @@ enum Fate {
 const _: () = assert!(size_of::<Slot>() == 8);
 
 impl Sent {
-    /// A packet leaves; its sequence number.
+    /// Records a sent packet. Returns its sequence number.
     pub(super) fn push(&mut self, bytes: usize, now_us: i64, cluster: u8) -> u16 {
         let now_us = now_us as u32;
         let full = match self.slots.get(self.index(self.next)) {
@@ -81,14 +81,14 @@ impl Sent {
         self.next == 0
     }
 
-    /// The packet of `seq`, when this is the first word of its arrival.
+    /// The packet `seq`, if this is the first report of its arrival.
     pub(super) fn arrived(&mut self, seq: u16, now_us: i64) -> Option<Packet> {
         let slot = self.slot(seq)?;
         let was = std::mem::replace(&mut slot.fate, Fate::Arrived);
         (was != Fate::Arrived).then(|| slot.packet(now_us, was))
     }
 
-    /// The packet of `seq`, when this is the first word of it.
+    /// The packet `seq`, if this is the first report about it.
     pub(super) fn lost(&mut self, seq: u16, now_us: i64) -> Option<Packet> {
         let slot = self.slot(seq)?;
         let was = slot.fate;
@@ -99,7 +99,7 @@ impl Sent {
         Some(slot.packet(now_us, was))
     }
 
-    /// Number of packets from `base_seq` on, of `count`, that are remembered; `None` when one of them was never sent.
+    /// How many of the `count` packets from `base_seq` on are remembered; `None` if one of them was never sent.
     pub(super) fn remembered(&self, base_seq: u16, count: u16) -> Option<u32> {
         let Some(last) = count.checked_sub(1) else {
             return Some(0);
@@ -116,15 +116,15 @@ impl Sent {
         Some(remembered as u32)
     }
 
-    /// The remembered packets, of `count` from `seq` on: the latest ones, as [`remembered`](Self::remembered) counts
-    /// them.
+    /// The remembered packets, which are the latest ones, among `count` packets from `seq` on; see
+    /// [`remembered`](Self::remembered).
     pub(super) fn remembered_of(&self, seq: u16, count: u16) -> impl Iterator<Item = u16> + use<> {
         let remembered = self.remembered(seq, count).unwrap_or(0) as u16;
         (count - remembered..count).map(move |offset| seq.wrapping_add(offset))
     }
 
-    /// A feedback starts with `seq`: the bytes that an earlier one spoke of, which did not come. Receivers
-    /// leave nothing out.
+    /// A feedback starts at `seq`. Returns the bytes of packets that a lost feedback covered; receivers report all
+    /// packets.
     pub(super) fn skip_to(&mut self, seq: u16) -> u64 {
         let Some(number) = self.number(seq) else {
             return 0;
@@ -142,14 +142,14 @@ impl Sent {
         bytes
     }
 
-    /// A feedback ended before `seq`.
+    /// A feedback covered all packets before `seq`.
     pub(super) fn reported_to(&mut self, seq: u16) {
         if let Some(last) = self.number(seq.wrapping_sub(1)) {
             self.reported = self.reported.max(last + 1);
         }
     }
 
-    /// `None`: never sent, or forgotten.
+    /// The slot of `seq`; `None` if the packet was never sent, or is not remembered.
     fn slot(&mut self, seq: u16) -> Option<&mut Slot> {
         let index = self.index(self.number(seq)?);
         Some(&mut self.slots[index])

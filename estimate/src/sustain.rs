@@ -1,30 +1,30 @@
-//! Padding that keeps the sent rate up while the application sends less.
+//! Padding that sustains the sent rate when the application sends less.
 
 /// Interval of padding, in µs.
 const INTERVAL_US: i64 = 25_000;
-/// Missed padding older than this is not sent later.
+/// Padding that is overdue by more than this is not sent.
 const MAX_DEBT_US: i64 = 50_000;
-/// Excess of sent bytes counts this long.
+/// Bytes sent above the rate count against padding for this long.
 const MAX_CREDIT_US: i64 = 200_000;
 const MIN_BYTES: i64 = 200;
 
-/// Bytes owed to the rate.
+/// Bytes that are missing to the rate that must be sustained.
 #[derive(Debug, Default)]
 pub(super) struct Sustain {
-    /// Time of the last call of `due`; `None` while there is nothing to sustain.
+    /// Time of the last call of `due`; `None` while no rate is sustained.
     since_us: Option<i64>,
     owed_bytes: i64,
 }
 
 impl Sustain {
-    /// Counts a packet that was sent against the debt.
+    /// Subtracts a sent packet from the missing bytes.
     pub(super) fn sent(&mut self, bytes: usize) {
         if self.since_us.is_some() {
             self.owed_bytes = self.owed_bytes.saturating_sub(bytes as i64);
         }
     }
 
-    /// Bytes to send now, if `bps` are to be sent all in all.
+    /// Bytes of padding to send now, so that `bps` are sent in total.
     pub(super) fn due(&mut self, bps: u64, now_us: i64) -> u64 {
         let bytes_in = |us: i64| us.saturating_mul(bps as i64) / 8_000_000;
         let passed_us = now_us - self.since_us.replace(now_us).unwrap_or(now_us);

@@ -1,26 +1,26 @@
-//! Detects a growing queue: the slope of the smoothed delays of the last groups, against a threshold that adapts to
-//! the jitter of the path (draft-ietf-rmcat-gcc-02 sections 5.3, 5.4).
+//! Detects a growing queue: compares the slope of the smoothed delays of the last groups with a threshold that adapts
+//! to the jitter of the path (draft-ietf-rmcat-gcc-02 sections 5.3, 5.4).
 
 use super::arrival::Step;
 
-/// Groups the line goes through.
+/// Number of groups in the line fit.
 const WINDOW: usize = 20;
 const SMOOTHING: f64 = 0.9;
 const GAIN: f64 = 4.0;
-/// The slope of a young filter counts less.
+/// Maximum number of groups that scale the slope, so that a new filter counts less.
 const MAX_CONFIDENCE: u32 = 60;
 const FIRST_THRESHOLD_MS: f64 = 12.5;
 const THRESHOLD_RANGE_MS: std::ops::RangeInclusive<f64> = 6.0..=600.0;
-/// Speed of the threshold up and down, per millisecond.
+/// Rates at which the threshold rises and falls, per millisecond.
 const RISE: f64 = 0.0087;
 const FALL: f64 = 0.039;
-/// Further above than this is a spike to be ignored, not a tremble to get used to.
+/// A slope further above the threshold than this is a spike; the threshold does not adapt to it.
 const SPIKE_MS: f64 = 15.0;
 const MAX_ADAPTATION_MS: f64 = 100.0;
-/// Time for which the slope must be too steep.
+/// Time for which the slope must be above the threshold.
 const OVERUSE_MS: f64 = 10.0;
 
-/// State of the queue by the delays.
+/// State of the queue according to the delays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Usage {
     /// The queue on the path grows.
@@ -32,10 +32,10 @@ pub(super) enum Usage {
     Under,
 }
 
-/// The filter and the detector behind it.
+/// Line fit of the delays, and the detector that uses its slope.
 #[derive(Debug)]
 pub(super) struct Trendline {
-    /// Arrival and smoothed delay in ms, a ring.
+    /// Ring of points: arrival time and smoothed delay, in ms.
     points: [(f64, f64); WINDOW],
     steps: u32,
     first_at_us: i64,
@@ -44,7 +44,7 @@ pub(super) struct Trendline {
     threshold_ms: f64,
     threshold_at_us: i64,
     slope: f64,
-    /// Since the slope is too steep: how long, and in how many groups.
+    /// Duration (ms) and number of groups for which the slope has been above the threshold.
     steep: Option<(f64, u32)>,
     usage: Usage,
 }
@@ -69,7 +69,7 @@ impl Trendline {
         self.usage
     }
 
-    /// Adds the delay of a group of packets that arrived.
+    /// Adds the step of a group of packets that arrived.
     pub(super) fn add(&mut self, step: Step) {
         if self.steps == 0 {
             self.first_at_us = step.at_us;
@@ -88,7 +88,7 @@ impl Trendline {
         }
     }
 
-    /// The slope of the line with the least squares; 0 when all arrived at once.
+    /// Slope of the least-squares line; 0 when all packets arrived at the same time.
     fn fit(&self) -> f64 {
         let count = WINDOW as f64;
         let (sum_x, sum_y) = self
@@ -113,7 +113,7 @@ impl Trendline {
     fn detect(&mut self, slope: f64, sent_ms: f64) {
         let scaled = self.scaled(slope);
         if scaled > self.threshold_ms {
-            // Half of the first step, on average, was too steep.
+            // On average, half of the first step was above the threshold.
             let (so_far_ms, groups) = self.steep.unwrap_or((-sent_ms / 2.0, 0));
             let (steep_ms, groups) = (so_far_ms + sent_ms, groups + 1);
             self.steep = Some((steep_ms, groups));

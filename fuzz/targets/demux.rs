@@ -1,4 +1,4 @@
-//! Detection of the protocol by the first bytes.
+//! Fuzz target: protocol of a datagram by its first bytes.
 
 #![no_main]
 

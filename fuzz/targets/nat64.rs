@@ -1,4 +1,4 @@
-//! Addresses that carry an IPv4 address behind a prefix of a translator.
+//! Fuzz target: IPv4 addresses behind a NAT64 prefix.
 
 #![no_main]
 

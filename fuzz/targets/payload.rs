@@ -1,4 +1,4 @@
-//! Media payloads of a publisher.
+//! Fuzz target: media payloads of a publisher.
 
 #![no_main]
 

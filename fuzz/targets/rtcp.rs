@@ -1,4 +1,4 @@
-//! RTCP packets that receivers send.
+//! Fuzz target: RTCP packets of receivers.
 
 #![no_main]
 

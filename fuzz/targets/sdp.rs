@@ -1,4 +1,4 @@
-//! A client's offer: one answer m-line for each offered one, or a named error.
+//! Fuzz target: a client's offer gets one answer m-line for each offered one, or a named error.
 
 #![no_main]
 

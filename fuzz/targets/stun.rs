@@ -1,4 +1,4 @@
-//! STUN messages of unauthenticated senders.
+//! Fuzz target: STUN messages of unauthenticated senders.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! ChannelData messages of TURN.
+//! Fuzz target: ChannelData messages of TURN.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! TURN requests, which a server parses before authentication.
+//! Fuzz target: TURN requests, which a server parses before authentication.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A stream of messages in pieces.
+//! Fuzz target: a stream of messages that arrives in pieces.
 
 #![no_main]
 

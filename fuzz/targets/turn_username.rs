@@ -1,4 +1,4 @@
-//! Usernames of TURN credentials.
+//! Fuzz target: usernames of TURN credentials.
 
 #![no_main]
 

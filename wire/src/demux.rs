@@ -23,8 +23,7 @@ const RTCP_HEADER_BYTES: usize = 8;
 const STUN_HEADER_BYTES: usize = 20;
 /// A DTLS record header (RFC 6347 section 4.1).
 const DTLS_HEADER_BYTES: usize = 13;
-/// Payload types that, with the marker bit, collide with RTCP packet types 192 to 223 (RFC 5761
-/// section 4).
+/// Payload types that, with the marker bit, equal RTCP packet types 192 to 223 (RFC 5761 section 4).
 const RTCP_PACKET_TYPES: std::ops::RangeInclusive<u8> = 192..=223;
 
 /// Protocol of `datagram`; `None` for an unknown protocol or a datagram shorter than its header.

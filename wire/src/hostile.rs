@@ -1,4 +1,4 @@
-//! Properties that hold for any bytes: the fuzz targets search for violations, and the normal test run replays the
+//! Properties that must hold for any bytes: the fuzz targets search for violations, and the normal test run replays the
 //! corpora.
 //!
 //! Each function panics when its property does not hold.
@@ -7,8 +7,8 @@ use std::net::Ipv6Addr;
 
 use crate::{demux, keyframe, red, rtcp, rtp, stun, turn};
 
-/// A message that parses has attributes that lie inside it, in order, and an integrity that covers
-/// exactly what precedes it.
+/// Property: a parsed message has attributes inside the message, in order, and an integrity that covers exactly the
+/// bytes before it.
 pub fn stun(bytes: &[u8]) {
     let Ok(message) = stun::Message::parse(bytes) else {
         return;
@@ -69,7 +69,7 @@ pub fn turn_fields(bytes: &[u8]) {
     assert_eq!(again.fingerprint(), stun::Fingerprint::Fits);
 }
 
-/// Channel data is what its header says, never more than there is, and never STUN.
+/// Property: channel data has the length in its header, is inside the message, and is never STUN.
 pub fn turn_channel(bytes: &[u8]) {
     let Ok(channel) = turn::ChannelData::parse(bytes) else {
         return;
@@ -81,7 +81,7 @@ pub fn turn_channel(bytes: &[u8]) {
     assert_eq!(out, bytes[..out.len()]);
 }
 
-/// Property: expiry and user of a username are slices that cover the whole username; a user alone may be an expiry.
+/// Property: expiry and user are slices that cover the whole username; a user without expiry may look like an expiry.
 pub fn turn_username(bytes: &[u8]) {
     let username = turn::Username::read(bytes);
     assert!(bytes.ends_with(username.user));
@@ -105,8 +105,8 @@ pub fn turn_username(bytes: &[u8]) {
     }
 }
 
-/// Property: an address behind a translator's prefix is found, with any other bits, and besides well-known notations.
-/// The first byte chooses the length, 16 more are the address.
+/// Property: an IPv4 address behind a NAT64 prefix is found, for any other bits, and in addition to well-known
+/// notations. The first byte chooses the prefix length, 16 more bytes are the address.
 pub fn nat64(bytes: &[u8]) {
     let Some((selector, rest)) = bytes.split_first() else {
         return;
@@ -120,7 +120,7 @@ pub fn nat64(bytes: &[u8]) {
     let net = Ipv6Addr::from(u128::from(ip) & (u128::MAX << (128 - length)));
     let prefix: turn::Nat64Prefix = format!("{net}/{length}").parse().expect("a prefix");
     let found = prefix.embedded(ip.into()).expect("it has the prefix");
-    // Back again, as RFC 6052 section 2.2 has it.
+    // And back, according to RFC 6052 section 2.2.
     let (mut made, mut at) = (net.octets(), usize::from(length / 8));
     for octet in found.octets() {
         at += usize::from(at == 8);
@@ -140,8 +140,8 @@ pub fn nat64(bytes: &[u8]) {
     }
 }
 
-/// A stream comes apart into the same messages however it is cut, until the same end; and no more is
-/// held than has come.
+/// Property: a stream is split into the same messages, and ends with the same error, however it is cut into pieces. The
+/// splitter holds no more bytes than have arrived.
 pub fn turn_stream(bytes: &[u8]) {
     cuts_agree::<turn::TurnStream>(bytes);
     cuts_agree::<turn::Prefixed>(bytes);
@@ -157,7 +157,7 @@ fn cuts_agree<F: turn::Framing>(bytes: &[u8]) {
     }
 }
 
-/// All messages of `bytes`, and how the stream broke if it did.
+/// All messages of `bytes`, and the framing error, if any.
 fn split<F: turn::Framing>(
     bytes: &[u8],
     step: usize,
@@ -198,7 +198,7 @@ pub fn demux(bytes: &[u8]) {
     }
 }
 
-/// No payload makes a reader go past its end, and an empty one starts nothing.
+/// Property: no payload makes a reader read past its end, and an empty payload starts no keyframe.
 pub fn payload(bytes: &[u8]) {
     let starts = [
         keyframe::vp8(bytes),
@@ -233,7 +233,7 @@ pub fn rtcp(bytes: &[u8]) {
     assert!(packets * 4 <= bytes.len());
 }
 
-/// A feedback speaks of as many packets as it says, and writing it again loses nothing.
+/// Property: a feedback covers the number of packets in its header, and writing it again loses nothing.
 fn transport_feedback(feedback: &rtcp::TransportFeedback<'_>, bytes: &[u8]) {
     let steps = feedback.runs().count();
     assert!(
@@ -261,7 +261,7 @@ fn transport_feedback(feedback: &rtcp::TransportFeedback<'_>, bytes: &[u8]) {
 mod tests {
     use std::path::Path;
 
-    /// Every file of the corpora, and each of them cut off and with single bits flipped.
+    /// Every file of the corpus, also cut off and with single bits flipped.
     fn replay(target: &str, property: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../fuzz/corpus")

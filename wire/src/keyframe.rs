@@ -1,7 +1,6 @@
-//! Detects the first packet of a keyframe, where a receiver can join or change layers.
+//! Detects the first packet of a keyframe, at which a receiver can join or change layers.
 //!
-//! Each function takes the RTP payload of one packet and says whether it is the first of such a frame.
-//! Payloads are the publisher's bytes: every read is checked.
+//! Each function takes the RTP payload of one packet. Payloads are untrusted, so every read is checked.
 
 /// VP8 (RFC 7741 sections 4.2 and 4.3): start of partition 0, and the P bit of the payload header is 0.
 pub fn vp8(payload: &[u8]) -> bool {
@@ -28,9 +27,9 @@ pub fn vp8(payload: &[u8]) -> bool {
     starts_first_partition && rest.first().is_some_and(|header| header & 0x01 == 0)
 }
 
-/// VP9 (RFC 9628 section 4.2): begins a frame, is not predicted from another one and, where layers are
-/// signalled, is of the lowest spatial layer. Where the frame's own header is in the packet, it says keyframe too: an
-/// intra-only frame leaves references of before it in use.
+/// VP9 (RFC 9628 section 4.2): the packet starts a frame that is not predicted from another one and, if layers are
+/// signalled, belongs to the lowest spatial layer. If the packet contains the frame header, it must be a keyframe: an
+/// intra-only frame keeps references of earlier frames.
 pub fn vp9(payload: &[u8]) -> bool {
     const HAS_PICTURE_ID: u8 = 0x80;
     const PREDICTED: u8 = 0x40;
@@ -67,12 +66,12 @@ pub fn vp9(payload: &[u8]) -> bool {
     vp9_frame_is_key(rest)
 }
 
-/// Bytes after a scalability structure (RFC 9628 section 4.2.1).
+/// The bytes behind a scalability structure (RFC 9628 section 4.2.1).
 fn after_vp9_structure(payload: &[u8]) -> Option<&[u8]> {
     let (&flags, mut rest) = payload.split_first()?;
     let spatial_layers = usize::from(flags >> 5) + 1;
     if flags & 0x10 != 0 {
-        rest = rest.get(4 * spatial_layers..)?; // width and height of each
+        rest = rest.get(4 * spatial_layers..)?; // width and height of each layer
     }
     if flags & 0x08 != 0 {
         let (&pictures, mut after) = rest.split_first()?;
@@ -85,13 +84,14 @@ fn after_vp9_structure(payload: &[u8]) -> Option<&[u8]> {
     Some(rest)
 }
 
-/// The uncompressed header of a VP9 frame (VP9 bitstream specification section 6.2); true where it was cut off.
+/// Frame type in the uncompressed header of a VP9 frame (VP9 bitstream specification section 6.2); true if the header
+/// is cut off.
 fn vp9_frame_is_key(frame: &[u8]) -> bool {
     let Some(&first) = frame.first() else {
         return true;
     };
     let is_frame = first >> 6 == 0b10;
-    // Profile 3 has a reserved bit before what follows.
+    // Profile 3 has one more reserved bit here.
     let after_profile = match first & 0x30 == 0x30 {
         true => 3,
         false => 4,
@@ -102,7 +102,8 @@ fn vp9_frame_is_key(frame: &[u8]) -> bool {
 }
 
 /// H.264 (RFC 6184 section 5): a sequence parameter set, alone, in a STAP-A, or at the start of an FU-A. An IDR slice
-/// without it is no place to start: the parameter sets came in a packet before it, or it is not the first of its picture.
+/// without it is not enough: the parameter sets were in an earlier packet, or the slice is not the first of its
+/// picture.
 pub fn h264(payload: &[u8]) -> bool {
     const SLICE: u8 = 1;
     const SPS: u8 = 7;
@@ -114,7 +115,7 @@ pub fn h264(payload: &[u8]) -> bool {
     match first & 0x1f {
         STAP_A => {
             let kinds = || stap_units(rest).filter_map(|unit| Some(unit.first()? & 0x1f));
-            // A picture that is predicted may have its parameter sets repeated.
+            // A predicted picture may come with repeated parameter sets.
             kinds().any(|kind| kind == SPS) && !kinds().any(|kind| kind == SLICE)
         }
         FU_A => rest
@@ -124,8 +125,8 @@ pub fn h264(payload: &[u8]) -> bool {
     }
 }
 
-/// AV1 (RTP payload format section 4.4): the N bit says that this packet begins a coded video sequence, which begins with
-/// a sequence header.
+/// AV1 (RTP payload format section 4.4): the N bit says that the packet starts a coded video sequence, which starts
+/// with a sequence header.
 pub fn av1(payload: &[u8]) -> bool {
     const CONTINUES: u8 = 0x80;
     const NEW_SEQUENCE: u8 = 0x08;
@@ -135,7 +136,7 @@ pub fn av1(payload: &[u8]) -> bool {
     if aggregation & NEW_SEQUENCE == 0 || aggregation & CONTINUES != 0 || rest.is_empty() {
         return false;
     }
-    // With a count of one, the only element has no length field.
+    // If the element count is 1, the element has no length field.
     let first = match aggregation & 0x30 {
         0x10 => Some(rest),
         _ => after_leb128(rest),
@@ -152,7 +153,7 @@ pub fn av1(payload: &[u8]) -> bool {
 const OBU_SEQUENCE_HEADER: u8 = 1;
 const OBU_TEMPORAL_DELIMITER: u8 = 2;
 
-/// Bytes after a number of variable length (AV1 specification section 4.10.5).
+/// The bytes behind a leb128 number (AV1 specification section 4.10.5).
 fn after_leb128(bytes: &[u8]) -> Option<&[u8]> {
     const MAX_BYTES: usize = 8;
     let last = bytes
@@ -198,14 +199,14 @@ mod tests {
         let table: [(&[u8], bool); 14] = [
             (&[0x08], true),
             (&[0x48], false),                   // predicted
-            (&[0x80, 0x01], false),             // not the beginning
+            (&[0x80, 0x01], false),             // not the start of a frame
             (&[0xa8, 0x01, 0x00], true),        // layer 0
             (&[0xa8, 0x81, 0x01, 0x02], false), // spatial layer 1
             (&[0xa8], false),
             (&[], false),
             (&[0x88, 0x01, 0x82], true),  // keyframe of profile 0
             (&[0x88, 0x01, 0x86], false), // intra-only frame
-            (&[0x88, 0x01, 0x8a], false), // shows a frame of before
+            (&[0x88, 0x01, 0x8a], false), // shows an earlier frame
             (&[0x88, 0x01, 0xb0], true),  // keyframe of profile 3
             (&[0x88, 0x01, 0xb2], false), // intra-only frame of profile 3
             // One layer of 320x240 and a picture with one reference; then a keyframe, an intra-only frame.
@@ -221,8 +222,8 @@ mod tests {
     fn h264_starts_with_parameter_sets() {
         let table: [(&[u8], bool); 12] = [
             (&[0x67, 1], true),
-            (&[0x68, 1], false), // the picture's set alone
-            (&[0x65, 1], false), // IDR: first, or second slice
+            (&[0x68, 1], false), // only the picture parameter set
+            (&[0x65, 1], false), // IDR slice: may be the second one
             (&[0x41, 1], false),
             (&[0x7c, 0x85, 1], false), // FU-A start of IDR
             (&[0x7c, 0x05, 1], false), // FU-A middle of IDR

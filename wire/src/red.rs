@@ -1,12 +1,12 @@
-//! RFC 2198 redundancy around audio.
+//! RFC 2198 redundancy of audio.
 
-/// The newest block of a redundant payload: what a receiver without redundancy plays. `None` when the
-/// headers reach past the end.
+/// The newest block of a redundant payload, for receivers without redundancy. `None` when the block headers exceed the
+/// payload.
 pub fn primary(payload: &[u8]) -> Option<&[u8]> {
     Some(read(payload)?.primary)
 }
 
-/// A redundant payload, taken apart.
+/// A parsed redundant payload.
 #[derive(Debug)]
 pub struct Redundant<'a> {
     /// Payload type of the newest block.
@@ -17,22 +17,22 @@ pub struct Redundant<'a> {
     blocks: &'a [u8],
 }
 
-/// A block that was sent before.
+/// A redundant block: a copy of an earlier packet's payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block<'a> {
     /// Payload type of the block.
     pub payload_type: u8,
-    /// Timestamp of the packet minus that of the block.
+    /// Timestamp of the packet minus timestamp of the block.
     pub time_offset: u32,
     /// Payload of the block.
     pub payload: &'a [u8],
 }
 
-/// Bytes of the header of each block but the last (section 3), which starts with a 1.
+/// Bytes of the header of each block but the last (RFC 2198 section 3); its first bit is 1.
 const HEADER_BYTES: usize = 4;
 const FOLLOWS: u8 = 0x80;
 
-/// Takes `payload` apart. `None` when the headers reach past the end.
+/// Parses `payload`. `None` when the block headers exceed the payload.
 pub fn read(payload: &[u8]) -> Option<Redundant<'_>> {
     let (mut at, mut block_bytes) = (0, 0);
     while *payload.get(at)? & FOLLOWS != 0 {
@@ -49,8 +49,8 @@ pub fn read(payload: &[u8]) -> Option<Redundant<'_>> {
     })
 }
 
-/// Gives the blocks of `payload` that have the payload type of the newest one the payload type `to`: receivers number
-/// codecs otherwise than the sender. A payload that cannot be read stays as it is.
+/// Sets the payload type of the blocks that have the newest block's payload type to `to`, because payload types differ
+/// between sender and receiver. A malformed payload is not changed.
 pub fn set_payload_type(payload: &mut [u8], to: u8) {
     let Some(Redundant {
         payload_type,
@@ -70,7 +70,7 @@ pub fn set_payload_type(payload: &mut [u8], to: u8) {
 }
 
 impl<'a> Redundant<'a> {
-    /// The blocks that were sent before, the oldest first.
+    /// The redundant blocks, the oldest first.
     pub fn earlier(&self) -> impl Iterator<Item = Block<'a>> + use<'a> {
         let mut rest = self.blocks;
         let headers = self.headers.chunks_exact(HEADER_BYTES);
@@ -94,7 +94,7 @@ fn length(header: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    /// Two bytes of 960 ticks before, and three.
+    /// A packet with two bytes from 960 ticks earlier, and three new bytes.
     const ONE_REDUNDANT: [u8; 10] = [0x80 | 111, 0x0f, 0x00, 0x02, 111, 1, 2, 7, 8, 9];
 
     #[test]

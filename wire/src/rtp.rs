@@ -1,25 +1,25 @@
 //! RTP headers (RFC 3550 section 5.1, RFC 8285): a writer, and a reader for packets that are not authenticated yet.
 
-/// Bytes of a header without extensions.
+/// Bytes of a header without CSRCs and extensions.
 pub const FIXED_BYTES: usize = 12;
-/// Bytes one packet can be padded by: the count has to fit the last byte.
+/// Maximum padding in bytes: the count must fit the last byte.
 pub const MAX_PADDING_BYTES: usize = 255;
-/// Identifiers of one-byte extension headers.
+/// Range of identifiers of one-byte extension headers.
 pub const EXTENSION_IDS: std::ops::RangeInclusive<u8> = 1..=14;
 
 const VERSION: u8 = 2 << 6;
 const PADDING: u8 = 1 << 5;
 const EXTENSION: u8 = 1 << 4;
 const MARKER: u8 = 1 << 7;
-/// The profile that announces one-byte extension headers (RFC 8285 section 4.2).
+/// Profile of one-byte extension headers (RFC 8285 section 4.2).
 const ONE_BYTE_PROFILE: u16 = 0xbede;
-/// The profile that announces two-byte extension headers; its last four bits are the application's (section 4.3).
+/// Profile of two-byte extension headers; its last four bits are defined by the application (section 4.3).
 const TWO_BYTE_PROFILE: u16 = 0x1000;
 const TWO_BYTE_MASK: u16 = 0xfff0;
-/// This identifier ends the elements of one-byte headers (section 4.2).
+/// Identifier that ends one-byte extension headers (section 4.2).
 const ONE_BYTE_STOP: u8 = 15;
 
-/// Form of the elements of a header's extension.
+/// Form of the elements in a header extension (RFC 8285).
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum ExtensionForm {
     /// Identifiers of 1 to 14, values of 1 to 16 bytes.
@@ -30,7 +30,7 @@ pub enum ExtensionForm {
 }
 
 impl ExtensionForm {
-    /// True when an element of that identifier and value can be written.
+    /// True when an element with this identifier and value can be written.
     pub fn fits(self, id: u8, value: &[u8]) -> bool {
         match self {
             Self::OneByte => EXTENSION_IDS.contains(&id) && (1..=16).contains(&value.len()),
@@ -38,7 +38,7 @@ impl ExtensionForm {
         }
     }
 
-    /// Bytes in front of each value.
+    /// Bytes before each value.
     fn head_bytes(self) -> usize {
         match self {
             Self::OneByte => 1,
@@ -46,7 +46,7 @@ impl ExtensionForm {
         }
     }
 
-    /// Bytes of a header with `count` extension elements and `values` bytes of values in all.
+    /// Length of a header with `count` extension elements and `values` bytes of values in total.
     pub fn length(self, count: usize, values: usize) -> usize {
         match count {
             0 => FIXED_BYTES,
@@ -55,12 +55,12 @@ impl ExtensionForm {
     }
 }
 
-/// The fixed part of a header.
+/// The fixed part of an RTP header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// Marker bit of the RTP header.
     pub marker: bool,
-    /// The last byte of the packet counts padding.
+    /// True when the packet ends with padding.
     pub padded: bool,
     /// Payload type, 7 bits.
     pub payload_type: u8,
@@ -73,10 +73,10 @@ pub struct Header {
 }
 
 impl Header {
-    /// Writes the header with `extensions` (identifier, value), each of which [fits](ExtensionForm::fits) `form`, in front of
-    /// the payload; its length.
+    /// Writes the header with `extensions` (identifier, value) to the start of `out`. Returns its length. Each
+    /// extension must [fit](ExtensionForm::fits) `form`.
     ///
-    /// `out` has to have room for [`ExtensionForm::length`] of them.
+    /// `out` must have space for [`ExtensionForm::length`].
     pub fn write<'a>(
         &self,
         out: &mut [u8],
@@ -121,7 +121,7 @@ impl Header {
     }
 }
 
-/// Fields of the header of a received packet, and its length. The packet is not authenticated yet.
+/// Header fields of a received packet, which is not authenticated yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
     /// Payload type, 7 bits.
@@ -130,12 +130,12 @@ pub struct Received {
     pub seq: u16,
     /// SSRC of the packet's stream.
     pub ssrc: u32,
-    /// Bytes of the header with its contributing sources and extensions.
+    /// Length of the header in bytes, with CSRCs and extensions.
     pub length: usize,
 }
 
 impl Received {
-    /// Reads the header of `packet`; `None` when it is no RTP or the header reaches past the end.
+    /// Reads the header of `packet`; `None` when it is not RTP, or the header exceeds the packet.
     pub fn read(packet: &[u8]) -> Option<Self> {
         let (fixed, rest) = packet.split_first_chunk::<FIXED_BYTES>()?;
         if fixed[0] >> 6 != VERSION >> 6 {
@@ -156,8 +156,7 @@ impl Received {
     }
 }
 
-/// The elements of the header extension of `packet` (identifier, value), in either form; none if the header's length
-/// is wrong.
+/// The header extensions of `packet` (identifier, value), in either form; none if the length of the header is wrong.
 pub fn extensions(packet: &[u8]) -> Extensions<'_> {
     let found = || {
         let header = Received::read(packet)?;
@@ -177,7 +176,7 @@ pub fn extensions(packet: &[u8]) -> Extensions<'_> {
     found().unwrap_or_default()
 }
 
-/// Iterator over header extensions, made by [`extensions`].
+/// Iterator over header extensions, see [`extensions`].
 #[derive(Debug, Default, Clone)]
 pub struct Extensions<'a> {
     rest: &'a [u8],
@@ -188,7 +187,7 @@ impl<'a> Iterator for Extensions<'a> {
     type Item = (u8, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        // Zeros are padding, between elements and behind them.
+        // Zero bytes between and behind elements are padding.
         let start = self.rest.iter().position(|byte| *byte != 0)?;
         let rest = &self.rest[start..];
         let (id, length, head) = match (self.form, rest) {
@@ -213,7 +212,7 @@ impl<'a> Iterator for Extensions<'a> {
     }
 }
 
-/// Fills `padding` so that its last byte says how long it is (RFC 3550 section 5.1).
+/// Fills `padding`, so that the last byte contains its length (RFC 3550 section 5.1).
 pub fn fill_padding(padding: &mut [u8]) {
     debug_assert!(padding.len() <= MAX_PADDING_BYTES);
     let count = padding.len() as u8;

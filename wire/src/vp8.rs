@@ -1,6 +1,7 @@
-//! The VP8 payload descriptor (RFC 7741 section 4.2): offsets of the numbers that must be continuous for a receiver.
+//! The VP8 payload descriptor (RFC 7741 section 4.2): the numbers that must be continuous for a receiver, and their
+//! offsets.
 
-/// Rewritten fields of a descriptor, with their offsets in the payload.
+/// Fields of a descriptor that are rewritten, with their offsets in the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Descriptor {
     picture_id: Option<(u8, PictureId)>,
@@ -13,15 +14,15 @@ enum PictureId {
     Bits15(u16),
 }
 
-/// The 15 bits of the long form.
+/// Mask of the 15-bit form of the picture id.
 const LONG: u16 = 0x7fff;
-/// The 7 bits of the short form.
+/// Mask of the 7-bit form of the picture id.
 const SHORT: u8 = 0x7f;
-/// M: the picture id has 15 bits.
+/// M bit: the picture id has 15 bits.
 const IS_LONG: u8 = 0x80;
 
 impl Descriptor {
-    /// Reads the descriptor at the start of `payload`; `None` when it is cut off.
+    /// Parses the descriptor at the start of `payload`; `None` when it is cut off.
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let required = *payload.first()?;
         let mut found = Self::default();
@@ -48,7 +49,7 @@ impl Descriptor {
         Some(found)
     }
 
-    /// The picture id, if there is one.
+    /// The picture id, if present.
     pub fn picture_id(&self) -> Option<u16> {
         self.picture_id.map(|(_, id)| match id {
             PictureId::Bits7(id) => u16::from(id),
@@ -56,13 +57,12 @@ impl Descriptor {
         })
     }
 
-    /// The running index of base layer frames, if there is one.
+    /// TL0PICIDX (index of base layer frames), if present.
     pub fn tl0_pic_idx(&self) -> Option<u8> {
         self.tl0_pic_idx.map(|(_, index)| index)
     }
 
-    /// Replaces the numbers in `payload`, of which this is the descriptor. A picture id keeps the width
-    /// it has.
+    /// Replaces the numbers in `payload`, whose descriptor this is. The picture id keeps its width.
     pub fn rewrite(&self, payload: &mut [u8], picture_id: u16, tl0_pic_idx: u8) {
         match self.picture_id {
             Some((at, PictureId::Bits15(_))) => {

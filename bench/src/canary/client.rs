@@ -1,4 +1,4 @@
-//! One participant: joins, publishes a synthetic microphone and camera, and watches all other participants.
+//! One participant of the canary: joins, publishes synthetic audio and video, and subscribes to all other participants.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -45,15 +45,15 @@ pub struct Watched {
     pub first: u32,
     /// Time when the first packet arrived.
     pub first_at: Instant,
-    /// Time from being made to arriving, microseconds.
+    /// Time from the creation of a packet to its arrival, in µs.
     pub latency_us: Histogram<u64>,
 }
 
-/// Longest time between being made and arriving that the histogram can hold.
+/// Maximum latency in the histogram.
 const MAX_LATENCY_US: u64 = 10_000_000;
 
 impl Client {
-    /// Joins with `token` and offers its tracks. `epoch` is shared by all clients of a run.
+    /// Joins with `token` and offers its tracks. `epoch` is the zero of send times, shared by all clients of a run.
     pub async fn join(url: &str, token: &str, epoch: Instant) -> anyhow::Result<Self> {
         let start = Instant::now();
         let mut signal = Signal::connect(url).await?;
@@ -97,7 +97,7 @@ impl Client {
         })
     }
 
-    /// Packets made so far, by track id.
+    /// Number of packets sent so far, by track id.
     pub fn sent(&self) -> HashMap<String, u32> {
         let named = self
             .tracks
@@ -106,7 +106,7 @@ impl Client {
         named.collect()
     }
 
-    /// Runs until `until`; sends media only when `sends`.
+    /// Runs until `until`. Sends media only if `sends` is true.
     pub async fn run(&mut self, until: Instant, sends: bool) -> anyhow::Result<()> {
         loop {
             let now = Instant::now();
@@ -167,7 +167,7 @@ impl Client {
             }
             "media" if message["state"] == "lost" => anyhow::bail!("the media server died"),
             "closing" => anyhow::bail!("the server is closing: {}", message["reason"]),
-            _ => Ok(()), // events, speakers, layers: of no matter to a probe
+            _ => Ok(()), // events, speakers, layers: not needed
         }
     }
 

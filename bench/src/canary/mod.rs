@@ -1,5 +1,5 @@
-//! A synthetic call through the public signaling API: two participants join, publish, and watch each other. Operators
-//! run it as a probe: one JSON line, exit 1 when media did not flow both ways.
+//! A synthetic call through the public signaling API: two participants join, publish and subscribe to each other.
+//! Operators use it as a probe: it prints one JSON line, and exits with 1 when media did not flow in both directions.
 
 pub mod client; // one participant
 pub mod signal; // the signaling WebSocket
@@ -23,10 +23,10 @@ pub struct Options {
     /// Seconds of media to send and receive
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
-    /// API key to mint tokens with; without it the server is asked for demo tokens
+    /// API key that signs tokens; without it, demo tokens of the server are used
     #[arg(long, env = "SPILLWAY_API_KEY", requires = "api_secret")]
     api_key: Option<String>,
-    /// API secret to mint tokens with
+    /// API secret that signs tokens
     #[arg(
         long,
         env = "SPILLWAY_API_SECRET",
@@ -37,7 +37,7 @@ pub struct Options {
     /// Room to meet in; a random one by default
     #[arg(long)]
     room: Option<String>,
-    /// Accepted for symmetry with other commands: the result is always one JSON line
+    /// No effect: the result is always one JSON line
     #[arg(long)]
     json: bool,
 }
@@ -48,13 +48,13 @@ struct Report {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// The slower of both, until `joined`.
+    /// Milliseconds until both participants received `joined`.
     join_ms: f64,
     /// Milliseconds until both participants had both tracks of the other.
     first_media_ms: f64,
     packets_sent: u64,
     packets_received: u64,
-    /// Lost packets, of those sent after the first one that arrived.
+    /// Number of packets that were lost after the first one arrived.
     lost: u64,
     forward_us: Percentiles,
 }
@@ -67,9 +67,9 @@ struct Percentiles {
 
 /// Time to join and connect before the probe fails.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// Time to wait for packets under way at the end.
+/// Time to wait at the end for packets on the network.
 const DRAIN: Duration = Duration::from_millis(500);
-/// Tracks that each participant has to see: microphone and camera of the other.
+/// Number of tracks that each participant must receive: audio and video of the other.
 const TRACKS_TO_SEE: usize = 2;
 
 /// Runs the probe and prints its result.
@@ -132,7 +132,7 @@ async fn call(options: &Options) -> anyhow::Result<Report> {
     let [a, b] = &mut clients[..] else {
         unreachable!("two were pushed")
     };
-    // Both run in slices until each sees the other.
+    // Both run in short steps until each receives the other's media.
     let give_up = Instant::now() + CONNECT_LIMIT;
     while a.watched.len() < TRACKS_TO_SEE || b.watched.len() < TRACKS_TO_SEE {
         let until = Instant::now() + Duration::from_millis(50);

@@ -17,7 +17,7 @@ pub enum TokenSource {
         /// API secret that signs the tokens.
         secret: String,
     },
-    /// Asked of the server at this URL.
+    /// Demo tokens of the server at this URL.
     Demo(String),
 }
 

@@ -1,5 +1,5 @@
-//! Maximum rate of a host: datagrams of one size to thousands of addresses, with every sending method of the kernel.
-//! Delivered datagrams count.
+//! Measures the maximum send rate of a host: datagrams of one size to thousands of addresses, with each sending method
+//! of the kernel. Only delivered datagrams count.
 
 pub mod receiver; // counts received datagrams, on the load host
 
@@ -30,7 +30,7 @@ pub struct Options {
     /// UDP payload of a datagram
     #[arg(long, default_value_t = 1_180, value_parser = clap::value_parser!(u16).range(64..=1_472))]
     bytes: u16,
-    /// Seconds of each try, after a warm-up
+    /// Seconds of each measurement, after a warm-up
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
 }
@@ -40,15 +40,15 @@ pub struct Options {
 pub struct Row {
     /// Name of the sending method.
     pub method: String,
-    /// AES-128-GCM of every datagram.
+    /// True if every datagram is encrypted with AES-128-GCM.
     pub encrypted: bool,
-    /// Datagrams the kernel took, per second.
+    /// Datagrams accepted by the kernel, per second.
     pub sent_pps: f64,
     /// Datagrams that arrived, per second.
     pub delivered_pps: f64,
     /// Gigabits of UDP payload that arrived, per second.
     pub delivered_gbps: f64,
-    /// Processor time of the sender for each datagram that arrived, nanoseconds.
+    /// CPU time of the sender per delivered datagram, in ns.
     pub cpu_ns_per_packet: f64,
 }
 
@@ -66,10 +66,10 @@ pub struct Plan {
 }
 
 const WARM_UP: Duration = Duration::from_millis(200);
-/// Joined runs that are tried.
+/// Run lengths that are measured with UDP_SEGMENT.
 const RUNS: [u16; 4] = [2, 4, 8, 16];
 
-/// Measures `batch` on `host`, a warm-up first.
+/// Measures `batch` on `host`, after a warm-up.
 pub fn measure(host: &mut HostUnderTest, plan: &Plan, batch: Batch) -> anyhow::Result<Row> {
     let mut receiver = Receiver::bind()?;
     let order = |time: Duration| Order {
@@ -94,7 +94,7 @@ pub fn measure(host: &mut HostUnderTest, plan: &Plan, batch: Batch) -> anyhow::R
     })
 }
 
-/// Tries all ways and prints each.
+/// Measures all sending methods, and prints each result.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut host = HostUnderTest::connect(options.target)?;
     let plan = Plan {

@@ -21,7 +21,7 @@ pub struct Delivered {
     pub bytes: u64,
 }
 
-/// Datagrams under way are waited for this long.
+/// Time to wait at the end for datagrams on the network.
 const DRAIN: Duration = Duration::from_millis(100);
 const POLL: Duration = Duration::from_millis(5);
 
@@ -38,7 +38,7 @@ impl Receiver {
         self.port
     }
 
-    /// Counts while `send` works elsewhere.
+    /// Counts datagrams while `send` runs.
     pub fn count_while<T>(
         &mut self,
         send: impl FnOnce() -> anyhow::Result<T> + Send,

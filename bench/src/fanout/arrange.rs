@@ -7,14 +7,14 @@ use str0m::Candidate;
 use str0m::media::MediaKind;
 
 use super::farm::{Farm, SIGNALING_PERIOD};
-use super::request::{Index, Want};
+use super::request::{Index, RequestKind};
 use super::session::Session;
 use super::shape::Shape;
 use super::tally::Received;
 
-/// Handshakes under way at once: more would time out behind one another.
+/// Maximum number of simultaneous handshakes; more would time out.
 const MAX_PENDING: usize = 64;
-/// Longest time without any handshake coming to its end.
+/// Maximum time without a completed handshake.
 const PROGRESS_LIMIT: Duration = Duration::from_secs(20);
 
 impl Farm {
@@ -97,7 +97,8 @@ impl Farm {
                     }
                 })?;
         self.add(session);
-        self.signaling.ask(index, Want::Publish { offer, track });
+        self.signaling
+            .send_request(index, RequestKind::Publish { offer, track });
         Ok(())
     }
 
@@ -108,11 +109,11 @@ impl Farm {
         let sampled = number < self.load.calls || number.is_multiple_of(self.load.sample);
         let session = self.maker.subscriber(now, candidate, sampled);
         self.add(session);
-        let want = Want::Subscribe {
+        let kind = RequestKind::Subscribe {
             watches: self.watched(number).collect(),
             audio: self.load.is_audio(number),
         };
-        self.signaling.ask(index, want);
+        self.signaling.send_request(index, kind);
         Ok(())
     }
 

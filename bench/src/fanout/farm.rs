@@ -1,9 +1,8 @@
 //! Thousands of participants on one thread and one socket.
 //!
-//! A turn of its loop sends what publishers have due, takes a batch of datagrams, wakes the peer
-//! connections that want it, and waits when there was nothing to do. Media is counted from its header and
-//! thrown away, but for a sample; only STUN, DTLS and feedback reach every peer connection. Measuring
-//! windows are [`super::measure`]'s.
+//! A turn of its loop sends due packets of publishers, receives a batch of datagrams, runs the peer connections with
+//! due timers, and waits when there was nothing to do. Media is counted from its header and discarded, except for a
+//! sample; only STUN, DTLS and feedback reach every peer connection. [`super::measure`] defines the measuring windows.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,7 +14,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::{Event, Input, Output};
 
 use super::own::Own;
-use super::request::{Index, Told, Want};
+use super::request::{Index, RequestKind, ServerEvent};
 use super::session::{Maker, Role, Session};
 use super::shape::FRAMES_PER_SECOND;
 use super::signaling::{Server, Signaling};
@@ -27,27 +26,27 @@ use crate::net::socket::{FarmSocket, Traffic};
 /// Properties of the load.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
-    /// Speech instead of video.
+    /// True: audio instead of video.
     pub audio: bool,
     /// True: video with simulcast layers.
     pub layers: bool,
     /// Bitrate of the highest layer, bits per second.
     pub bitrate_bps: u64,
-    /// The first publisher sends this many times the bitrate.
+    /// The first publisher sends at this multiple of the bitrate.
     pub overdrive: u32,
-    /// Length of a pacer's bursts; none: any frame leaves at once.
+    /// Maximum duration of a pacer's bursts; `None`: frames are sent at once.
     pub burst: Option<Duration>,
     /// Publishers that each subscriber watches.
     pub watch: usize,
-    /// One subscriber of this many is decrypted.
+    /// One of this many subscribers decrypts its media.
     pub sample: usize,
-    /// Calls beside all that: of the publishers and subscribers the first as many are the two ends of one each, and
-    /// speak.
+    /// Number of additional audio calls of two: the first publishers and the first subscribers are their speakers and
+    /// listeners.
     pub calls: usize,
 }
 
 impl Load {
-    /// One video layer for each subscriber; bursts of at most `burst_ms`, or whole frames.
+    /// One video layer per subscriber; bursts of at most `burst_ms` (0: whole frames).
     pub fn video(bitrate_bps: u64, burst_ms: u64) -> Self {
         Self {
             audio: false,
@@ -61,13 +60,13 @@ impl Load {
         }
     }
 
-    /// Speech instead of video, of participant `number` of its kind.
+    /// True if publisher or subscriber `number` has audio instead of video.
     pub fn is_audio(&self, number: usize) -> bool {
         self.audio || number < self.calls
     }
 }
 
-/// One of this many subscribers is decrypted by default.
+/// Default: one of this many subscribers decrypts its media.
 const USUAL_SAMPLE: usize = 50;
 
 /// The participants and their measurements.
@@ -80,14 +79,14 @@ pub struct Farm {
     pub(super) signaling: Signaling,
     pub(super) maker: Maker,
     pub(super) sessions: Vec<Session>,
-    /// Beside the sessions, so that counting touches little memory.
+    /// Kept apart from the sessions, so that counting touches little memory.
     pub(super) received: Vec<Received>,
     rtx: u128,
     wakes: BinaryHeap<Reverse<(Instant, Index)>>,
     sends: BinaryHeap<Reverse<(Instant, Index, usize)>>,
     inbox: Vec<Inbound>,
     pub(super) publishers: usize,
-    /// Sessions that are asked for and not connected yet.
+    /// Number of sessions that were requested but are not connected yet.
     pub(super) pending: usize,
     /// Measurements of the decrypted sample.
     pub sample: Sample,
@@ -105,9 +104,9 @@ struct Inbound {
     bytes: Vec<u8>,
 }
 
-/// Interval at which answers of the server are read.
+/// Interval at which events of the server are read.
 pub(super) const SIGNALING_PERIOD: Duration = Duration::from_millis(2);
-/// Peer connections woken in one turn.
+/// Maximum number of peer connections whose timers run in one turn.
 const WAKES_PER_TURN: usize = 256;
 impl Farm {
     /// A farm without sessions.
@@ -135,7 +134,7 @@ impl Farm {
         })
     }
 
-    /// Participants added from now on talk to the server through a relay. `open` makes their allocations.
+    /// Participants added from now on use a TURN relay. `open` makes their allocations.
     pub fn go_through(
         &mut self,
         detour: Detour,
@@ -187,7 +186,7 @@ impl Farm {
         self.sends.clear();
     }
 
-    /// Packets that `publisher` made since the start, in all layers.
+    /// Packets that `publisher` sent since the start, in all layers.
     pub fn made(&self, publisher: Index) -> u64 {
         match &self.sessions[publisher].role {
             Role::Publisher(publisher) => publisher
@@ -215,7 +214,7 @@ impl Farm {
         };
     }
 
-    /// Datagrams lost to a full receive buffer of ours, since the start.
+    /// Datagrams lost since the start because our receive buffer was full.
     pub fn overflowed(&self) -> u32 {
         self.socket.overflowed()
     }
@@ -235,7 +234,7 @@ impl Farm {
         self.publish_due()?;
         let bursts = self.receive()?;
         self.wake_due()?;
-        self.hear()?;
+        self.handle_server_events()?;
         if bursts > 0 {
             return Ok(());
         }
@@ -256,7 +255,7 @@ impl Farm {
         Ok(())
     }
 
-    /// While no session waits for an answer, answers may be read later.
+    /// While no session waits for the server, its events may be read later.
     fn idle_limit(&self) -> Duration {
         if self.pending > 0 {
             SIGNALING_PERIOD
@@ -347,7 +346,7 @@ impl Farm {
             self.wakes.pop();
             let session = &mut self.sessions[index];
             if session.queued != Some(at) {
-                continue; // a nearer one took its place
+                continue; // a nearer deadline replaced it
             }
             session.queued = None;
             if session.deadline <= now {
@@ -359,34 +358,35 @@ impl Farm {
         Ok(())
     }
 
-    fn hear(&mut self) -> anyhow::Result<()> {
-        while let Some(told) = self.signaling.told() {
-            match told {
-                Told::Answered { index, sdp } => {
+    fn handle_server_events(&mut self) -> anyhow::Result<()> {
+        while let Some(next_event) = self.signaling.next_event() {
+            match next_event {
+                ServerEvent::Answered { index, sdp } => {
                     self.sessions[index].accept_answer(&sdp)?;
                     self.drive(index, Input::Timeout(Instant::now()), Duration::ZERO);
                 }
-                Told::Offered {
+                ServerEvent::Offered {
                     index,
                     revision,
                     sdp,
                 } => {
                     let sdp = self.sessions[index].accept_offer(&sdp)?;
                     self.rtx |= self.sessions[index].rtx_payload_types();
-                    self.signaling.ask(index, Want::Answer { revision, sdp });
+                    self.signaling
+                        .send_request(index, RequestKind::Answer { revision, sdp });
                     self.drive(index, Input::Timeout(Instant::now()), Duration::ZERO);
                 }
-                Told::Failed {
+                ServerEvent::Failed {
                     index: Some(index),
                     why,
                 } => self.own.lost(format!("participant {index}: {why}")),
-                Told::Failed { index: None, why } => anyhow::bail!(why),
+                ServerEvent::Failed { index: None, why } => anyhow::bail!(why),
             }
         }
         Ok(())
     }
 
-    /// Gives `input` to a peer connection and carries out what follows. `at` is when it arrived.
+    /// Passes `input`, which arrived at `at`, to a peer connection, and handles its outputs.
     fn drive(&mut self, index: Index, input: Input<'_>, at: Duration) {
         if let Err(error) = self.try_drive(index, input, at) {
             self.own.lost(format!("participant {index}: {error:#}"));
@@ -433,7 +433,7 @@ impl Farm {
         Ok(())
     }
 
-    /// Puts the session's deadline into the heap, if it is nearer than the one there.
+    /// Adds the session's deadline to the heap, if it is earlier than the one in the heap.
     fn queue(&mut self, index: Index) {
         let session = &mut self.sessions[index];
         if session
@@ -447,7 +447,7 @@ impl Farm {
 }
 
 impl Session {
-    /// True if its media goes to its peer connection.
+    /// True if the session decrypts its media.
     fn is_sampled(&self) -> bool {
         match self.role {
             Role::Publisher(_) => true,

@@ -14,28 +14,28 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::request::{Ask, Index, Told, Want};
+use super::request::{Index, Request, RequestKind, ServerEvent};
 
-/// An open conversation: one Janus session with a handle for each participant.
-pub struct Conversation {
+/// A connection to Janus: one Janus session with a handle per participant.
+pub struct ServerConnection {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     session: u64,
     next_transaction: u64,
     /// Room and feed of the first publisher; those of others follow.
     first_id: usize,
     rooms: Vec<Index>,
-    /// Publishers that Janus has media of; before that their feeds do not exist.
+    /// Publishers whose media Janus receives; before that their feeds do not exist.
     up: HashSet<Index>,
-    /// Subscribers that wait for a publisher: both.
+    /// Subscribers that wait for a publisher: (subscriber, publisher).
     early: Vec<(Index, Index)>,
     handles: HashMap<Index, u64>,
     index_by_handle: HashMap<u64, Index>,
     /// Next step after the answer of a transaction.
     waiting: HashMap<String, Step>,
-    tell: mpsc::Sender<Told>,
+    event_sender: mpsc::Sender<ServerEvent>,
 }
 
-/// A participant on its way into a room.
+/// Next step of a participant that joins a room.
 enum Step {
     AttachPublisher {
         index: Index,
@@ -49,20 +49,23 @@ enum Step {
         index: Index,
         offer: String,
     },
-    /// Done, or an error that ends the participant.
+    /// A request without a next step; an error ends the participant.
     Request(Index),
 }
 
-/// Janus forgets a session that says nothing for a minute.
+/// Interval of keepalives: Janus drops a session that is silent for a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// Range of the first room and feed numbers, because rooms outlive their sessions.
+/// Range of the first room and feed ids, chosen at random because rooms outlive their sessions.
 const FIRST_IDS: std::ops::Range<usize> = 1_000..1_000_000_000;
-/// Janus tells receivers to send less than this; far above every test.
+/// REMB limit that Janus sends to publishers, in bits per second: far above every test.
 const MAX_BPS: u64 = 100_000_000;
 
-impl Conversation {
+impl ServerConnection {
     /// Connects and makes a session.
-    pub async fn open(websocket: SocketAddr, tell: mpsc::Sender<Told>) -> anyhow::Result<Self> {
+    pub async fn open(
+        websocket: SocketAddr,
+        event_sender: mpsc::Sender<ServerEvent>,
+    ) -> anyhow::Result<Self> {
         let mut request = format!("ws://{websocket}/").into_client_request()?;
         let protocol = "janus-protocol"
             .parse()
@@ -84,7 +87,7 @@ impl Conversation {
             handles: HashMap::new(),
             index_by_handle: HashMap::new(),
             waiting: HashMap::new(),
-            tell,
+            event_sender,
         };
         this.send(json!({"janus": "create"})).await?;
         let message = this.socket.next().await.context("Janus hung up")??;
@@ -96,12 +99,15 @@ impl Conversation {
     }
 
     /// Runs until the last sender is dropped; then ends the session with all its handles.
-    pub async fn run(mut self, mut asked: UnboundedReceiver<Ask>) -> anyhow::Result<()> {
+    pub async fn run(
+        mut self,
+        mut request_receiver: UnboundedReceiver<Request>,
+    ) -> anyhow::Result<()> {
         let mut keepalive = tokio::time::interval(KEEPALIVE);
         loop {
             tokio::select! {
-                ask = asked.recv() => match ask {
-                    Some(ask) => self.start(ask).await?,
+                request = request_receiver.recv() => match request {
+                    Some(request) => self.start(request).await?,
                     None => return self.close_all().await,
                 },
                 message = self.socket.next() => {
@@ -126,9 +132,9 @@ impl Conversation {
         Ok(self.socket.close(None).await?)
     }
 
-    async fn start(&mut self, Ask { index, want }: Ask) -> anyhow::Result<()> {
-        match want {
-            Want::Publish { offer, track } => {
+    async fn start(&mut self, Request { index, kind }: Request) -> anyhow::Result<()> {
+        match kind {
+            RequestKind::Publish { offer, track } => {
                 anyhow::ensure!(
                     !track.audio && track.layers.is_empty(),
                     "Janus is compared with video of one layer only"
@@ -136,7 +142,7 @@ impl Conversation {
                 let step = Step::AttachPublisher { index, offer };
                 self.attach(step).await
             }
-            Want::Subscribe { watches, .. } => {
+            RequestKind::Subscribe { watches, .. } => {
                 let publisher = *watches.first().context("a subscriber watches somebody")?;
                 anyhow::ensure!(watches.len() == 1, "Janus is compared with --watch 1 only");
                 if !self.up.contains(&publisher) {
@@ -146,7 +152,7 @@ impl Conversation {
                 self.attach(Step::AttachSubscriber { index, publisher })
                     .await
             }
-            Want::Answer { sdp, .. } => {
+            RequestKind::Answer { sdp, .. } => {
                 let jsep = json!({"type": "answer", "sdp": sdp});
                 let body = json!({"request": "start"});
                 self.request(index, body, Some(jsep), Step::Request(index))
@@ -178,7 +184,7 @@ impl Conversation {
         if message["janus"] == "webrtcup" {
             return self.on_up(message).await;
         }
-        // "ack" only says that the real answer follows.
+        // "ack" means that the real answer follows.
         if message["janus"] == "ack" {
             return Ok(());
         }
@@ -217,7 +223,7 @@ impl Conversation {
         }
     }
 
-    /// A publisher is ready, and so are the subscribers that wait for it.
+    /// A publisher is ready: subscribes the subscribers that wait for it.
     async fn on_up(&mut self, message: &Value) -> anyhow::Result<()> {
         let handle = message["sender"].as_u64().unwrap_or(0);
         let Some(up) = self.index_by_handle.get(&handle).copied() else {
@@ -237,28 +243,28 @@ impl Conversation {
         Ok(())
     }
 
-    /// Answers and offers come as events of a participant's handle.
+    /// Answers and offers arrive as events of a participant's handle.
     fn on_handle(&self, index: Index, message: &Value) {
-        let told = match (
+        let server_event = match (
             message["jsep"]["type"].as_str(),
             message["jsep"]["sdp"].as_str(),
         ) {
-            (Some("answer"), Some(sdp)) => Told::Answered {
+            (Some("answer"), Some(sdp)) => ServerEvent::Answered {
                 index,
                 sdp: sdp.into(),
             },
-            (Some("offer"), Some(sdp)) => Told::Offered {
+            (Some("offer"), Some(sdp)) => ServerEvent::Offered {
                 index,
                 revision: 0,
                 sdp: sdp.into(),
             },
-            _ if message["janus"] == "hangup" => Told::Failed {
+            _ if message["janus"] == "hangup" => ServerEvent::Failed {
                 index: Some(index),
                 why: format!("Janus hung up: {}", message["reason"]),
             },
             _ => return,
         };
-        let _ = self.tell.send(told);
+        let _ = self.event_sender.send(server_event);
     }
 
     fn on_error(&mut self, message: &Value, error: &str) -> anyhow::Result<()> {
@@ -272,7 +278,7 @@ impl Conversation {
             | Step::Request(index) => index,
         });
         let why = format!("Janus says: {error}");
-        let _ = self.tell.send(Told::Failed { index, why });
+        let _ = self.event_sender.send(ServerEvent::Failed { index, why });
         Ok(())
     }
 

@@ -1,5 +1,4 @@
-//! One window of time: publishers are silent before and after it, so that every packet sent in it is either
-//! counted at a receiver or lost.
+//! Measures one window of time. Publishers are silent before and after it, so that every packet sent in it is either
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,7 +14,7 @@ use crate::host::HostUnderTest;
 use crate::host::facts::Facts;
 use crate::host::process::Usage;
 
-/// The server under test, as far as it can be asked.
+/// Sources of data about the server under test.
 pub struct System {
     /// The host under test, if an agent runs there.
     pub host: Option<HostUnderTest>,
@@ -23,14 +22,14 @@ pub struct System {
     pub metrics: Option<SocketAddr>,
 }
 
-/// The figures of a window.
+/// Results of a window.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Measurement {
     /// Number of participants that received.
     pub subscribers: usize,
     /// Length of the window.
     pub seconds: f64,
-    /// Packets that subscribers should have got, per second.
+    /// Packets that subscribers should have received, per second.
     pub sent_pps: f64,
     /// Media packets that arrived in the window, per second; no retransmissions, no duplicates.
     pub delivered_pps: f64,
@@ -40,11 +39,11 @@ pub struct Measurement {
     pub delivered_gbps: f64,
     /// The rate with UDP, IP and Ethernet headers, as on a link.
     pub wire_gbps: f64,
-    /// Part of the packets that never arrived.
+    /// Fraction of the packets that never arrived.
     pub lost_fraction: f64,
     /// Packets that never arrived.
     pub lost_packets: u64,
-    /// Subscribers that missed any of theirs.
+    /// Number of subscribers that lost at least one packet.
     pub subscribers_with_loss: usize,
     /// Packets that arrived twice.
     pub duplicates: u64,
@@ -52,20 +51,20 @@ pub struct Measurement {
     pub reordered: u64,
     /// Datagrams of retransmission and probing.
     pub rtx_packets: u64,
-    /// User and system time of the server in the window and until its last packet arrived. What the kernel
-    /// does in interrupts on its behalf cannot be told from other work and is not in it.
+    /// CPU time (user and system) of the server in the window and until its last packet arrived. Without the kernel's
+    /// work in interrupts, which cannot be attributed to a process.
     pub dataplane_cpu_seconds: Option<f64>,
     /// CPU time per delivered packet, in ns.
     pub cpu_ns_per_packet: Option<f64>,
-    /// Datagrams that the data plane joined for each of its sends.
+    /// Mean number of datagrams per message that the data plane sent.
     pub run_length_mean: Option<f64>,
-    /// Part of these sends that left as whole frames (egress packet).
+    /// Fraction of these messages that were sent as Ethernet frames (egress packet).
     pub framed_fraction: Option<f64>,
     /// Latency of the decrypted sample, from the publisher's send to the kernel's receipt at a subscriber.
     pub latency_us: Percentiles,
-    /// The median of the 99th percentiles of each second: without the moments in which the host stood still.
+    /// Median of the 99th percentiles of each second, which is not affected by short stops of the host.
     pub latency_typical_p99_us: u64,
-    /// The same for the listeners of calls.
+    /// Latency of the listeners of calls.
     pub calls_latency_us: Option<Percentiles>,
     /// Packets decrypted and checked byte for byte.
     pub checked_packets: u64,
@@ -73,19 +72,19 @@ pub struct Measurement {
     pub damaged_packets: u64,
     /// Resident memory of the server that each subscriber added.
     pub rss_bytes_per_subscriber: Option<f64>,
-    /// Part of the time each shard worked, by shard.
+    /// Fraction of the time that each shard worked.
     pub shard_busy: BTreeMap<String, f64>,
-    /// Packets the data plane dropped in the window, by its reasons.
+    /// Packets that the data plane dropped in the window, by reason.
     pub dataplane_drops: BTreeMap<String, u64>,
-    /// The load generator could not do more: then the figures are its own, not the server's.
+    /// True if the load generator was the limit, so that the results do not describe the server.
     pub load_generator_limited: bool,
-    /// Reasons for the verdict on the generator.
+    /// Reasons why the load generator was the limit.
     pub load_generator_limits: Vec<String>,
-    /// Part of the time the load generator worked.
+    /// Fraction of the time that the load generator worked.
     pub load_generator_busy: f64,
     /// Delay of publishers against their schedule.
     pub publisher_late_us: Percentiles,
-    /// Participants that were lost on the way, and why.
+    /// Participants that failed, with the reasons.
     pub lost_sessions: Vec<String>,
     #[serde(skip)]
     pub(crate) datagrams: u64,
@@ -112,11 +111,11 @@ pub struct Percentiles {
 
 /// Ethernet, IPv4 and UDP headers.
 pub const WIRE_OVERHEAD_BYTES: u64 = 14 + 20 + 8;
-/// Longest wait until every subscriber has its media.
+/// Maximum wait until every subscriber receives media.
 const MEDIA_LIMIT: Duration = Duration::from_secs(15);
 /// Time after the last packet until the network counts as silent.
 const QUIET: Duration = Duration::from_millis(200);
-/// A server that still sends after that is behind for good.
+/// Maximum wait for silence: a server that still sends is overloaded.
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 const SLICE: Duration = Duration::from_millis(20);
 const BUSY_LIMIT: f64 = 0.95;
@@ -246,7 +245,8 @@ fn totals(farm: &Farm) -> Totals {
     totals
 }
 
-/// Packets this host dropped between its device and its sockets: the second column, in hexadecimal.
+/// Packets that this host dropped between device and sockets: the second column of /proc/net/softnet_stat, in
+/// hexadecimal.
 fn backlog_drops() -> u64 {
     let text = std::fs::read_to_string("/proc/net/softnet_stat").unwrap_or_default();
     let second = text
@@ -263,12 +263,12 @@ impl Measurement {
         u16::try_from(self.bytes.checked_div(self.datagrams)?).ok()
     }
 
-    /// UDP payload of media that arrived, in the window or soon after; retransmissions are none.
+    /// Bytes of UDP payload of delivered media, without retransmissions.
     pub fn delivered_bytes(&self) -> u64 {
         self.bytes - self.rtx_bytes
     }
 
-    /// The memory that subscribers added since `empty`.
+    /// Sets the memory per subscriber, from the usage `empty` before they were added.
     pub fn set_memory(&mut self, empty: Option<Usage>) {
         if let (Some(empty), Some(full)) = (empty, self.rss_bytes) {
             let grown = full.saturating_sub(empty.rss_bytes);
@@ -286,7 +286,7 @@ impl Measurement {
                 .watched(number)
                 .map(|index| farm.made(index) - made_before[index])
                 .sum();
-            // The server chooses the layers of a subscriber: there only gaps are losses.
+            // The server chooses the layers of a subscriber, so only gaps count as losses.
             let should = if farm.load().layers {
                 own.packets + own.gaps
             } else {

@@ -11,11 +11,11 @@ use anyhow::Context;
 
 use crate::http;
 
-/// One reading: metric with its labels, as printed -> value.
+/// One reading: values by metric name with labels, as printed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metrics(BTreeMap<String, f64>);
 
-/// Reads again and again while the load runs.
+/// Reads the metrics regularly while the load runs.
 pub struct Watcher {
     thread: JoinHandle<anyhow::Result<Watched>>,
     stop: Arc<AtomicBool>,
@@ -28,7 +28,7 @@ pub struct Watched {
     pub first: Metrics,
     /// Metrics at the end of the window.
     pub last: Metrics,
-    /// Part of the time that each shard worked, by shard.
+    /// Fraction of the time that each shard worked.
     pub busy: BTreeMap<String, f64>,
 }
 
@@ -36,7 +36,7 @@ const PREFIX: &str = "spillway_dataplane_";
 const PERIOD: Duration = Duration::from_millis(500);
 
 impl Metrics {
-    /// Reads them from `addr`.
+    /// Reads the metrics from `addr`.
     pub fn fetch(addr: SocketAddr) -> anyhow::Result<Self> {
         let url = format!("http://{addr}/metrics");
         let answer = http::agent()
@@ -56,7 +56,7 @@ impl Metrics {
         Self(pairs.collect())
     }
 
-    /// The sum over all labels; none when there is no such metric.
+    /// The sum over all labels; `None` when the metric does not exist.
     pub fn sum(&self, name: &str) -> Option<f64> {
         let values = self
             .0
@@ -94,12 +94,12 @@ impl Watcher {
         Ok(Self { thread, stop })
     }
 
-    /// No more busy times from here on.
+    /// Stops recording busy times.
     pub fn pause(&self) {
         self.stop.store(true, Ordering::Release);
     }
 
-    /// Ends the readings; counters are read once more.
+    /// Stops the readings, and reads the counters once more.
     pub fn finish(self, addr: SocketAddr) -> anyhow::Result<Watched> {
         self.pause();
         let watched = self.thread.join().expect("watching does not panic")?;

@@ -42,7 +42,7 @@ pub struct Options {
     /// Number of participants that receive
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     subscribers: u32,
-    /// Calls beside them, each of one speaker and one listener
+    /// Additional audio calls, each with one speaker and one listener
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     calls: u32,
     /// Length of the measured window
@@ -59,7 +59,7 @@ pub struct Setup {
     /// WebSocket API of a Janus gateway instead, IP:PORT
     #[arg(long)]
     janus: Option<SocketAddr>,
-    /// Metrics of the data plane (HTTP), IP:PORT; without them its limits cannot be named
+    /// Metrics of the data plane (HTTP), IP:PORT; needed to name its limits
     #[arg(long)]
     metrics: Option<SocketAddr>,
     /// Address of `spillway-bench host --listen` on the server's host; without it neither processor time nor
@@ -78,7 +78,7 @@ pub struct Setup {
     /// Bitrate of a publisher's video (its highest layer), RTP headers included
     #[arg(long, default_value = "2mbit", value_parser = parse_bitrate)]
     bitrate: u64,
-    /// The first publisher sends as many times its bitrate
+    /// The first publisher sends at this multiple of its bitrate
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20))]
     overdrive: u32,
     /// Packets leave a publisher at 2.5 times the bitrate, in bursts this long at most, as libwebrtc paces
@@ -88,13 +88,13 @@ pub struct Setup {
     /// Publishers that each subscriber watches
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     watch: u16,
-    /// Decrypt and check what one subscriber of as many gets
+    /// Decrypt and check the media of one subscriber of this many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
     sample: u16,
-    /// Decrypt and check what every subscriber gets
+    /// Decrypt and check the media of every subscriber
     #[arg(long)]
     verify: bool,
-    /// Seconds of each of the ceiling's tries; 0 leaves it out
+    /// Seconds of each measurement of the ceiling; 0: no ceiling
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=60))]
     ceiling_seconds: u64,
 }
@@ -121,14 +121,14 @@ pub struct Line<'a> {
     command: String,
 }
 
-/// The ceiling is the best of this many tries: the others were disturbed.
+/// The ceiling is the best of this many measurements, because others may be disturbed.
 const CEILING_TRIES: u32 = 3;
 const MIN_BITRATE_BPS: u64 = 64_000;
 const MAX_BITRATE_BPS: u64 = 50_000_000;
 /// Bytes of a datagram at the ceiling if none was delivered.
 const USUAL_BYTES: u16 = 1_180;
 
-/// Runs it; its line.
+/// Runs the benchmark. Returns its JSON line.
 pub fn run(options: &Options) -> anyhow::Result<String> {
     let Options {
         setup,
@@ -259,7 +259,7 @@ impl Setup {
         }
     }
 
-    /// Connects to what can be asked.
+    /// Connects to the host under test and its metrics.
     pub fn system(&self) -> anyhow::Result<System> {
         let host = self.target.map(HostUnderTest::connect).transpose()?;
         Ok(System {
@@ -289,7 +289,7 @@ impl Setup {
         }
     }
 
-    /// Delivered datagrams a second of plain `sendmmsg`, from the same host to the same addresses.
+    /// Delivered datagrams per second of plain `sendmmsg`, from the same host to the same addresses.
     pub fn ceiling(
         &self,
         system: &mut System,
@@ -348,7 +348,7 @@ pub(crate) fn parse_bitrate(text: &str) -> Result<u64, String> {
     Ok(bps as u64)
 }
 
-/// Speed of a link: as a bitrate, and gbit.
+/// Speed of a link: a bitrate, also in gbit.
 pub(crate) fn parse_bitrate_of_link(text: &str) -> Result<u64, String> {
     let factors = [("gbit", 1e9), ("mbit", 1e6), ("kbit", 1e3)];
     let split = |(unit, factor): &(&str, f64)| Some((text.strip_suffix(unit)?, *factor));

@@ -9,17 +9,17 @@ use hdrhistogram::Histogram;
 pub struct Own {
     /// Time that the thread spent waiting.
     pub waited: Duration,
-    /// Delay of publishers, microseconds.
+    /// Delay of publishers against their schedule, in µs.
     pub late_us: Histogram<u64>,
-    /// Participants that were lost, and the first reason.
+    /// Reasons why participants failed.
     pub lost_sessions: Vec<String>,
 }
 
-/// Reasons kept of lost participants.
+/// Maximum number of reasons that are kept.
 const MAX_REASONS: usize = 5;
 
 impl Own {
-    /// Usage of this thread, from now on.
+    /// Starts measuring the usage of this thread.
     pub fn new() -> Self {
         Self {
             waited: Duration::ZERO,
@@ -28,7 +28,7 @@ impl Own {
         }
     }
 
-    /// A participant was lost.
+    /// Records that a participant failed.
     pub fn lost(&mut self, why: String) {
         if self.lost_sessions.len() < MAX_REASONS {
             self.lost_sessions.push(why);

@@ -10,7 +10,7 @@ const VP8_DESCRIPTOR_BYTES: usize = 5;
 /// Damage of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// No stamp was found.
+    /// The payload contains no stamp.
     #[error("payload carries no stamp")]
     NoStamp,
     /// The length of the payload differs.

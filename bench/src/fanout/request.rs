@@ -1,6 +1,6 @@
-//! Requests of the farm to a server and their answers, for every kind of server.
+//! Requests of the farm to a server, and events of the server, for every kind of server.
 
-/// Number of a participant: also that of its address.
+/// Number of a participant and of its address.
 pub type Index = usize;
 
 /// A track to publish.
@@ -16,16 +16,16 @@ pub struct Published {
 
 /// A request of the farm.
 #[derive(Debug)]
-pub struct Ask {
-    /// Index of the session that asks.
+pub struct Request {
+    /// Index of the session.
     pub index: Index,
-    /// The request of the session.
-    pub want: Want,
+    /// Kind of the request, with its parameters.
+    pub kind: RequestKind,
 }
 
 /// Request of a participant to the server.
 #[derive(Debug)]
-pub enum Want {
+pub enum RequestKind {
     /// A session that sends.
     Publish {
         /// SDP of the offer.
@@ -40,7 +40,7 @@ pub enum Want {
         /// True for audio, false for video.
         audio: bool,
     },
-    /// The answer to an offer it was told.
+    /// The answer to an offer of the server.
     Answer {
         /// Revision of the answered offer.
         revision: u64,
@@ -51,7 +51,7 @@ pub enum Want {
 
 /// Answer or event of the server.
 #[derive(Debug)]
-pub enum Told {
+pub enum ServerEvent {
     /// The answer to a publisher's offer.
     Answered {
         /// Index of the session.

@@ -18,7 +18,7 @@ use super::payload;
 use super::request::Published;
 use super::shape::{Piece, Shape};
 
-/// Makes peer connections that share one certificate: its key is the dearest part of a session.
+/// Creates peer connections that share one certificate, because its key is the most expensive part of a session.
 pub struct Maker {
     crypto: Arc<CryptoProvider>,
     certificate: DtlsCert,
@@ -30,7 +30,7 @@ pub struct Session {
     pub rtc: Rtc,
     /// Time of the next wake-up of the peer connection.
     pub deadline: Instant,
-    /// The deadline that stands in the farm's heap.
+    /// The deadline in the farm's heap.
     pub queued: Option<Instant>,
     /// True when the DTLS handshake is done.
     pub connected: bool,
@@ -63,9 +63,9 @@ pub struct Stream {
     rid: Option<Rid>,
     /// Sizes and times of its packets.
     pub shape: Shape,
-    /// Packets made since the start.
+    /// Number of packets sent since the start.
     pub packets: u32,
-    /// Sequence numbers begin somewhere low: a receiver learns of their rollovers by itself.
+    /// Extended sequence number; starts low, because receivers assume a rollover count of 0.
     seq: u64,
 }
 
@@ -104,7 +104,7 @@ impl Maker {
         Session::new(self.rtc(now, candidate), now, Role::Subscriber { sampled })
     }
 
-    /// A participant that sends, and its offer. `shape` makes a stream of a part of the bitrate.
+    /// A participant that sends, and its offer. `shape` creates the stream for a fraction of the bitrate.
     pub fn publisher(
         &self,
         now: Instant,
@@ -168,7 +168,7 @@ impl Session {
         }
     }
 
-    /// The server's answer to our offer.
+    /// Handles the server's answer to our offer.
     pub fn accept_answer(&mut self, sdp: &str) -> anyhow::Result<()> {
         let Role::Publisher(publisher) = &mut self.role else {
             anyhow::bail!("an answer came for a participant that offered nothing");
@@ -191,7 +191,7 @@ impl Session {
         Ok(())
     }
 
-    /// The server's offer; our answer.
+    /// Handles the server's offer. Returns our answer.
     pub fn accept_offer(&mut self, sdp: &str) -> anyhow::Result<String> {
         let offer = SdpOffer::from_sdp_string(sdp)?;
         Ok(self.rtc.sdp_api().accept_offer(offer)?.to_sdp_string())
@@ -207,7 +207,7 @@ impl Session {
         resend.fold(0, |all, pt| all | 1 << (*pt & 0x7f))
     }
 
-    /// The server wants a keyframe.
+    /// Handles a keyframe request of the server.
     pub fn keyframe_wanted(&mut self, request: KeyframeRequest) {
         if let Role::Publisher(publisher) = &mut self.role {
             let streams = publisher.streams.iter_mut();
@@ -217,8 +217,8 @@ impl Session {
         }
     }
 
-    /// Hands the peer connection what stream `stream` has due at `now`; `wall` is now since the Unix
-    /// epoch. Returns how many packets that were.
+    /// Passes the packets of stream `stream` that are due at `now` to the peer connection. `wall` is the same time
+    /// since the Unix epoch. Returns the number of packets.
     pub fn publish(
         &mut self,
         stream: usize,

@@ -6,27 +6,27 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Frames of a second.
+/// Video frames per second.
 pub const FRAMES_PER_SECOND: u32 = 30;
-/// RTP header, usual extensions and authentication tag: what a packet has beside its payload.
+/// Bytes of a packet besides its payload: RTP header, usual extensions and authentication tag.
 pub const RTP_OVERHEAD_BYTES: usize = 12 + 16 + 16;
-/// Longest RTP packet that libwebrtc makes by default.
+/// Maximum RTP packet of libwebrtc by default, in bytes.
 pub const MAX_PACKET_BYTES: usize = 1_200;
 /// Interval of periodic keyframes, besides requested ones.
 const KEYFRAME_PERIOD_FRAMES: u32 = 10 * FRAMES_PER_SECOND;
-/// A keyframe is as large as that many others.
+/// Size of a keyframe as a multiple of other frames.
 const KEYFRAME_SIZE: u32 = 5;
-/// Frames vary by as much, in percent of their size.
+/// Variation of frame sizes, in percent.
 const VARIATION_PERCENT: u32 = 20;
 const VIDEO_CLOCK_HZ: u32 = 90_000;
-/// libwebrtc's pacer lets packets go faster than the target bitrate by this factor...
+/// Factor by which libwebrtc's pacer sends faster than the target bitrate.
 const PACING_FACTOR: f64 = 2.5;
 
 const AUDIO_PERIOD: Duration = Duration::from_millis(20);
 const AUDIO_TICKS: u32 = 960;
 const AUDIO_BYTES: std::ops::RangeInclusive<usize> = 80..=120;
 
-/// One packet to make.
+/// One packet to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
     /// Payload bytes, codec header included.
@@ -68,8 +68,8 @@ pub struct Video {
     random: fastrand::Rng,
 }
 
-/// Sent bytes are a debt that is paid off at the pacing rate. While paying it off takes less than the length of a
-/// burst, the next packet goes at once.
+/// Leaky bucket: sent bytes are a debt that drains at the pacing rate. While it drains in less than the length of a
+/// burst, the next packet is sent at once.
 #[derive(Debug)]
 struct Pacer {
     burst: Duration,
@@ -139,7 +139,7 @@ impl Shape {
         }
     }
 
-    /// Makes the packets due at `now`.
+    /// Appends the packets due at `now` to `out`.
     pub fn due(&mut self, now: Instant, out: &mut Vec<Piece>) {
         match self {
             Self::Video(video) => video.due(now, out),
@@ -147,14 +147,14 @@ impl Shape {
         }
     }
 
-    /// The next frame needs no other.
+    /// Makes the next frame a keyframe.
     pub fn request_keyframe(&mut self) {
         if let Self::Video(video) = self {
             video.keyframe_wanted = true;
         }
     }
 
-    /// Goes on at `start` after a pause.
+    /// Continues at `start` after a pause.
     pub fn resume(&mut self, start: Instant) {
         match self {
             Self::Video(video) => video.resume(start),
@@ -232,7 +232,7 @@ impl Video {
         self.pictures = (self.pictures + 1) & 0x7fff;
     }
 
-    /// Around the mean that leaves room for the keyframe of each period.
+    /// A random size around the mean, which is reduced for the keyframe of each period.
     fn frame_bytes(&mut self, keyframe: bool) -> usize {
         let others = KEYFRAME_PERIOD_FRAMES;
         let mean = self.frame_bytes * others as usize / (others + KEYFRAME_SIZE - 1) as usize;
@@ -245,7 +245,7 @@ impl Video {
 }
 
 impl Pacer {
-    /// Packets that may go at `now`.
+    /// Moves the packets that the pacer releases at `now` to `out`.
     fn release(&mut self, now: Instant, waiting: &mut VecDeque<Piece>, out: &mut Vec<Piece>) {
         let paid = now.saturating_duration_since(self.at).as_secs_f64() * self.bytes_per_second;
         (self.debt_bytes, self.at) = ((self.debt_bytes - paid).max(0.0), now);

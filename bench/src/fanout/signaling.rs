@@ -1,6 +1,6 @@
 //! Makes sessions on any kind of server.
 //!
-//! A thread of its own speaks the server's language, so that the farm never waits for it.
+//! A separate thread uses the server's API, so that the farm never waits for it.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::request::{Ask, Index, Told, Want};
+use super::request::{Index, Request, RequestKind, ServerEvent};
 use super::{janus, spillway};
 
 /// The server under test.
@@ -21,52 +21,52 @@ pub enum Server {
     Janus(SocketAddr),
 }
 
-/// The conversation with the server.
+/// Connection of the farm to the signaling thread.
 pub struct Signaling {
-    asks: Option<UnboundedSender<Ask>>,
-    told: mpsc::Receiver<Told>,
+    request_sender: Option<UnboundedSender<Request>>,
+    event_receiver: mpsc::Receiver<ServerEvent>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Signaling {
     /// Connects to the control API of `server`.
     pub fn start(server: Server) -> anyhow::Result<Self> {
-        let (asks, asked) = unbounded_channel();
-        let (tell, told) = mpsc::channel();
+        let (request_sender, request_receiver) = unbounded_channel();
+        let (event_sender, event_receiver) = mpsc::channel();
         let (ready, is_ready) = mpsc::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let run = move || runtime.block_on(converse(server, asked, tell, ready));
+        let run = move || runtime.block_on(converse(server, request_receiver, event_sender, ready));
         let thread = std::thread::Builder::new()
             .name("signaling".into())
             .spawn(run)?;
         is_ready.recv().context("the signaling thread ended")??;
         Ok(Self {
-            asks: Some(asks),
-            told,
+            request_sender: Some(request_sender),
+            event_receiver,
             thread: Some(thread),
         })
     }
 
-    /// Asks for participant `index`; the answer comes as [`Told`].
-    pub fn ask(&self, index: Index, want: Want) {
-        if let Some(asks) = &self.asks {
+    /// Sends a request for participant `index`. The answer arrives as [`ServerEvent`].
+    pub fn send_request(&self, index: Index, kind: RequestKind) {
+        if let Some(request_sender) = &self.request_sender {
             // An ended connection has reported its end.
-            let _ = asks.send(Ask { index, want });
+            let _ = request_sender.send(Request { index, kind });
         }
     }
 
-    /// The next answer of the server, if any.
-    pub fn told(&self) -> Option<Told> {
-        self.told.try_recv().ok()
+    /// The next event of the server, if any.
+    pub fn next_event(&self) -> Option<ServerEvent> {
+        self.event_receiver.try_recv().ok()
     }
 }
 
 impl Drop for Signaling {
     /// Ends all sessions of the run.
     fn drop(&mut self) {
-        self.asks = None;
+        self.request_sender = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -75,38 +75,38 @@ impl Drop for Signaling {
 
 async fn converse(
     server: Server,
-    asked: UnboundedReceiver<Ask>,
-    tell: mpsc::Sender<Told>,
+    request_receiver: UnboundedReceiver<Request>,
+    event_sender: mpsc::Sender<ServerEvent>,
     ready: mpsc::Sender<anyhow::Result<()>>,
 ) {
     let ended = match server {
         Server::Spillway(control) => {
-            let opened = spillway::Conversation::open(control, tell.clone()).await;
+            let opened = spillway::ServerConnection::open(control, event_sender.clone()).await;
             let Some(conversation) = announce(opened, &ready) else {
                 return;
             };
-            conversation.run(asked).await
+            conversation.run(request_receiver).await
         }
         Server::Janus(websocket) => {
-            let opened = janus::Conversation::open(websocket, tell.clone()).await;
+            let opened = janus::ServerConnection::open(websocket, event_sender.clone()).await;
             let Some(conversation) = announce(opened, &ready) else {
                 return;
             };
-            conversation.run(asked).await
+            conversation.run(request_receiver).await
         }
     };
     if let Err(error) = ended {
         let why = format!("signaling: {error:#}");
-        let _ = tell.send(Told::Failed { index: None, why });
+        let _ = event_sender.send(ServerEvent::Failed { index: None, why });
     }
 }
 
 /// Reports to the waiting thread that a connection is open, or the reason why not.
 fn announce<T>(opened: anyhow::Result<T>, ready: &mpsc::Sender<anyhow::Result<()>>) -> Option<T> {
-    let (conversation, said) = match opened {
+    let (conversation, result) = match opened {
         Ok(conversation) => (Some(conversation), Ok(())),
         Err(error) => (None, Err(error)),
     };
-    let _ = ready.send(said);
+    let _ = ready.send(result);
     conversation
 }

@@ -12,16 +12,16 @@ use tokio_stream::StreamExt;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
-use super::request::{Ask, Index, Published, Told, Want};
+use super::request::{Index, Published, Request, RequestKind, ServerEvent};
 
 /// An open control connection.
-pub struct Conversation {
+pub struct ServerConnection {
     client: DataPlaneClient<Channel>,
     events: Streaming<proto::Event>,
-    /// Sessions of this run are called `NAME-INDEX`.
+    /// Name of the run: its sessions are called `NAME-INDEX`.
     run: String,
     sessions: BTreeSet<Index>,
-    tell: mpsc::Sender<Told>,
+    event_sender: mpsc::Sender<ServerEvent>,
 }
 
 /// Connects to the control API at `control`.
@@ -33,14 +33,17 @@ pub async fn connect(control: SocketAddr) -> anyhow::Result<DataPlaneClient<Chan
     Ok(DataPlaneClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES))
 }
 
-/// The state of a node with tens of thousands of sessions.
+/// Maximum message size: the state of a node with tens of thousands of sessions.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
-/// Reports of a session that ended are for the operator; these are ours.
+/// Reason with which this run closes its sessions; such events are not failures.
 const REASON: &str = "the load test is over";
 
-impl Conversation {
-    /// Connects and listens to events.
-    pub async fn open(control: SocketAddr, tell: mpsc::Sender<Told>) -> anyhow::Result<Self> {
+impl ServerConnection {
+    /// Connects, and subscribes to events.
+    pub async fn open(
+        control: SocketAddr,
+        event_sender: mpsc::Sender<ServerEvent>,
+    ) -> anyhow::Result<Self> {
         let mut client = connect(control).await?;
         let events = client.watch_events(proto::WatchEventsRequest {}).await?;
         Ok(Self {
@@ -48,16 +51,19 @@ impl Conversation {
             events: events.into_inner(),
             run: format!("bench-{:08x}", fastrand::u32(..)),
             sessions: BTreeSet::new(),
-            tell,
+            event_sender,
         })
     }
 
     /// Runs until the last sender is dropped; then ends all sessions.
-    pub async fn run(mut self, mut asked: UnboundedReceiver<Ask>) -> anyhow::Result<()> {
+    pub async fn run(
+        mut self,
+        mut request_receiver: UnboundedReceiver<Request>,
+    ) -> anyhow::Result<()> {
         loop {
             tokio::select! {
-                ask = asked.recv() => match ask {
-                    Some(ask) => self.start(ask),
+                request = request_receiver.recv() => match request {
+                    Some(request) => self.start(request),
                     None => return self.close_all().await,
                 },
                 event = self.events.next() => {
@@ -68,21 +74,25 @@ impl Conversation {
         }
     }
 
-    /// Every request is a task of its own: the farm bounds how many there are.
-    fn start(&mut self, ask: Ask) {
-        let (client, tell, run) = (self.client.clone(), self.tell.clone(), self.run.clone());
-        let index = ask.index;
+    /// Starts a task for each request; the farm bounds their number.
+    fn start(&mut self, next: Request) {
+        let (client, event_sender, run) = (
+            self.client.clone(),
+            self.event_sender.clone(),
+            self.run.clone(),
+        );
+        let index = next.index;
         self.sessions.insert(index);
         tokio::spawn(async move {
-            let said = match request(client, &run, ask).await {
-                Ok(said) => said,
-                Err(error) => Some(Told::Failed {
+            let server_event = match request(client, &run, next).await {
+                Ok(server_event) => server_event,
+                Err(error) => Some(ServerEvent::Failed {
                     index: Some(index),
                     why: format!("{error:#}"),
                 }),
             };
             // The farm may be gone already.
-            let _ = said.map(|said| tell.send(said));
+            let _ = server_event.map(|server_event| event_sender.send(server_event));
         });
     }
 
@@ -91,23 +101,23 @@ impl Conversation {
             let number = session.strip_prefix(&self.run)?.strip_prefix('-')?;
             number.parse::<Index>().ok()
         };
-        let told = match event.event {
+        let server_event = match event.event {
             Some(proto::event::Event::Offer(offer)) => {
-                index(&offer.session).map(|index| Told::Offered {
+                index(&offer.session).map(|index| ServerEvent::Offered {
                     index,
                     revision: offer.revision,
                     sdp: offer.sdp,
                 })
             }
             Some(proto::event::Event::Closed(closed)) => {
-                index(&closed.session).map(|index| Told::Failed {
+                index(&closed.session).map(|index| ServerEvent::Failed {
                     index: Some(index),
                     why: format!("the data plane closed it: {}", closed.reason),
                 })
             }
-            _ => None, // levels, layers and connections are no news to the farm
+            _ => None, // levels, layers and connections are not needed
         };
-        let _ = told.map(|told| self.tell.send(told));
+        let _ = server_event.map(|server_event| self.event_sender.send(server_event));
     }
 
     async fn close_all(self) -> anyhow::Result<()> {
@@ -124,11 +134,11 @@ impl Conversation {
 async fn request(
     mut client: DataPlaneClient<Channel>,
     run: &str,
-    Ask { index, want }: Ask,
-) -> anyhow::Result<Option<Told>> {
+    Request { index, kind }: Request,
+) -> anyhow::Result<Option<ServerEvent>> {
     let session = name(run, index);
-    match want {
-        Want::Publish { offer, track } => {
+    match kind {
+        RequestKind::Publish { offer, track } => {
             let request = proto::PutPublishRequest {
                 session,
                 offer_sdp: offer,
@@ -137,9 +147,9 @@ async fn request(
                 owner: String::new(),
             };
             let sdp = client.put_publish(request).await?.into_inner().answer_sdp;
-            Ok(Some(Told::Answered { index, sdp }))
+            Ok(Some(ServerEvent::Answered { index, sdp }))
         }
-        Want::Subscribe { watches, audio } => {
+        RequestKind::Subscribe { watches, audio } => {
             let request = proto::PutSubscribeRequest {
                 session: session.clone(),
                 annotation: vec![],
@@ -148,7 +158,7 @@ async fn request(
             client.put_subscribe(request).await?;
             let put = watches.into_iter().map(|publisher| proto::TrackWish {
                 track: track_name(run, publisher),
-                kind: kind(audio).into(),
+                kind: media_kind(audio).into(),
                 wish: Some(proto::Wish::default()),
                 group: None,
             });
@@ -160,7 +170,7 @@ async fn request(
             client.put_subscriptions(request).await?;
             Ok(None)
         }
-        Want::Answer { revision, sdp } => {
+        RequestKind::Answer { revision, sdp } => {
             let request = proto::PutAnswerRequest {
                 session,
                 revision,
@@ -180,14 +190,14 @@ fn track_of(run: &str, index: Index, track: Published) -> proto::Track {
     proto::Track {
         track: track_name(run, index),
         mid: track.mid,
-        kind: kind(track.audio).into(),
+        kind: media_kind(track.audio).into(),
         layers: layers.collect(),
         annotation: vec![],
         muted: false,
     }
 }
 
-fn kind(audio: bool) -> proto::Kind {
+fn media_kind(audio: bool) -> proto::Kind {
     if audio {
         proto::Kind::Audio
     } else {

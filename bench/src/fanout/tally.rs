@@ -1,4 +1,4 @@
-//! Packets that receivers got: all counted by their cleartext header, a sample of them decrypted.
+//! Packets that receivers got: all are counted by their cleartext header, a sample is decrypted.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub struct Received {
     streams: Vec<(u32, Sequence)>,
     /// Number of all RTP datagrams.
     pub datagrams: u64,
-    /// Bytes of these: UDP payload.
+    /// UDP payload bytes of these.
     pub bytes: u64,
     /// Retransmissions and padding on an SSRC of their own.
     pub rtx: u64,
@@ -36,9 +36,9 @@ pub struct Totals {
     pub rtx_bytes: u64,
     /// Media packets missing between received ones.
     pub gaps: u64,
-    /// Media packets that came twice.
+    /// Media packets that arrived twice.
     pub duplicates: u64,
-    /// Media packets that came after a later one.
+    /// Media packets that arrived after a later one.
     pub reordered: u64,
 }
 
@@ -53,11 +53,11 @@ pub struct Sample {
     pub checked: u64,
     /// Number of damaged packets.
     pub damaged: u64,
-    /// The first wrong one.
+    /// The first damage that was found.
     pub first_damage: Option<Damage>,
 }
 
-/// An RTP header's numbers.
+/// Fields of an RTP header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RtpHeader {
     /// RTP payload type, 7 bits.
@@ -75,7 +75,7 @@ pub enum Datagram {
     Rtp(RtpHeader),
     /// RTCP: reports and feedback.
     Rtcp,
-    /// STUN, DTLS: the session layer's.
+    /// STUN or DTLS, for the session layer.
     Other,
 }
 
@@ -83,7 +83,7 @@ const RTP_HEADER_BYTES: usize = 12;
 const MAX_LATENCY_US: u64 = 60_000_000;
 
 impl Datagram {
-    /// Looks at the first bytes.
+    /// Classifies a datagram by its first bytes.
     pub fn of(bytes: &[u8]) -> Self {
         let Some(header) = bytes.first_chunk::<RTP_HEADER_BYTES>() else {
             return Self::Other;
@@ -129,7 +129,7 @@ impl Received {
         self.streams.len()
     }
 
-    /// Counts from here on.
+    /// Sets all counters to zero.
     pub fn restart(&mut self) {
         self.streams
             .iter_mut()
@@ -198,7 +198,7 @@ impl Sample {
     }
 }
 
-/// Packets that make a percentile of a second worth looking at.
+/// Minimum number of packets in a second for a percentile.
 const ENOUGH: u64 = 200;
 
 fn latencies() -> Histogram<u64> {

@@ -16,7 +16,7 @@ pub struct Options {
     /// IP:PORT to listen on, in a lab network: every host that reaches it can make this host send
     #[arg(long)]
     listen: SocketAddr,
-    /// Process to watch; of several the sum [default: the one that listens on --control]
+    /// Process to watch; several are summed [default: the one that listens on --control]
     #[arg(long)]
     dataplane_pid: Vec<u32>,
     /// Control API of the data plane, IP:PORT on this host
@@ -24,7 +24,7 @@ pub struct Options {
     control: Option<SocketAddr>,
 }
 
-/// A question; one JSON object a line.
+/// A request to the agent: one JSON object per line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
@@ -32,7 +32,7 @@ pub enum Request {
     Facts,
     /// Report the usage of the data plane.
     Usage,
-    /// Send to the asker.
+    /// Send datagrams to the client.
     Send(Order),
 }
 
@@ -50,7 +50,7 @@ pub enum Reply {
     Error(String),
 }
 
-/// Serves one asker at a time, until ended.
+/// Serves one client at a time, until the process ends.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let listener = TcpListener::bind(options.listen)?;
     loop {

@@ -1,4 +1,4 @@
-//! Facts about a host that every result needs: kernel, processor, network device, commit, command.
+//! Facts about a host for every result: kernel, processor, network device, commit, command.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,7 +35,7 @@ pub struct Nic {
     pub interface: String,
     /// Name of the device's driver.
     pub driver: Option<String>,
-    /// Link speed; virtual devices claim one they do not keep.
+    /// Link speed as reported; virtual devices report a meaningless value.
     pub speed_mbps: Option<u64>,
     /// Number of receive queues.
     pub rx_queues: usize,
@@ -99,7 +99,7 @@ impl Nic {
     }
 }
 
-/// The command that made a number, as it can be typed again.
+/// The command line of the run, for repetition.
 pub fn command_line() -> String {
     let asked = std::env::var("SPILLWAY_BENCH_COMMAND"); // set by scripts/bench
     asked.unwrap_or_else(|_| std::env::args().collect::<Vec<_>>().join(" "))
@@ -116,7 +116,7 @@ fn cpu_model(cpuinfo: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The word in brackets.
+/// The selected value, which is in brackets.
 fn chosen(words: &str) -> Option<String> {
     let (_, rest) = words.split_once('[')?;
     Some(rest.split_once(']')?.0.to_owned())

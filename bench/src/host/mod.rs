@@ -22,11 +22,11 @@ pub struct HostUnderTest {
 }
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// Longer than the longest order.
+/// Timeout of a request: longer than the longest order.
 const REPLY_LIMIT: Duration = Duration::from_secs(90);
 
 impl HostUnderTest {
-    /// Connects to its `spillway-bench host --listen`.
+    /// Connects to `spillway-bench host --listen` on the host under test.
     pub fn connect(target: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect_timeout(&target, CONNECT_LIMIT).with_context(|| {
             format!("no agent listens at {target}: run spillway-bench host --listen {target} there")
@@ -54,7 +54,7 @@ impl HostUnderTest {
         }
     }
 
-    /// Sends to us; returns when it is done.
+    /// Makes the host send datagrams to us. Returns when it has finished.
     pub fn send(&mut self, order: &Order) -> anyhow::Result<Sent> {
         match self.ask(&Request::Send(*order))? {
             Reply::Sent(sent) => Ok(sent),

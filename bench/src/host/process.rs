@@ -13,8 +13,7 @@ pub struct Pid(pub u32);
 /// CPU time and memory of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
-    /// User and system time of all threads. The kernel's work in interrupts, on behalf of the process, is
-    /// not in it.
+    /// User and system time of all threads, in seconds. Does not contain the kernel's work in interrupts.
     pub cpu_seconds: f64,
     /// Resident memory of the process, in bytes.
     pub rss_bytes: u64,
@@ -34,7 +33,7 @@ pub fn usage(pid: Pid) -> anyhow::Result<Usage> {
     let ticks = clock_ticks().context("the kernel names no clock tick")?;
     let counted = cpu_ticks(&read("stat")?)? as f64 / ticks;
     Ok(Usage {
-        // Threads that have ended are only in the coarse sum.
+        // Ended threads are contained only in the coarse sum.
         cpu_seconds: scheduled_seconds(pid).unwrap_or(0.0).max(counted),
         rss_bytes: rss_kib(&read("status")?)? * 1024,
     })

@@ -15,34 +15,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::net::socket::grow_buffers;
 
-/// A way of sending.
+/// A method of sending datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// A system call for each datagram.
     Sendto,
-    /// A system call for many.
+    /// One system call for many datagrams.
     Sendmmsg,
-    /// The same with messages of `segments` datagrams to one address (UDP_SEGMENT).
+    /// `sendmmsg` with messages of `segments` datagrams to one address (UDP_SEGMENT).
     Gso {
         /// Datagrams of a message.
         segments: u16,
     },
 }
 
-/// A way of sending, with or without the work of a media server.
+/// A sending method, with or without encryption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     /// System call that sends the batch.
     pub method: Method,
-    /// AES-128-GCM of every datagram.
+    /// True if every datagram is encrypted with AES-128-GCM.
     pub encrypted: bool,
 }
 
 /// An order to send.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Order {
-    /// Port of all addresses.
+    /// Destination port of all addresses.
     pub port: u16,
     /// First of the destination addresses.
     pub first: Ipv4Addr,
@@ -59,18 +59,18 @@ pub struct Order {
 /// Datagrams sent, and the time it took.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Sent {
-    /// Datagrams the kernel took.
+    /// Datagrams accepted by the kernel.
     pub datagrams: u64,
     /// Time of the sending in seconds.
     pub seconds: f64,
-    /// Processor time it took.
+    /// CPU time of the sending in seconds.
     pub cpu_seconds: f64,
 }
 
 /// A mistake in an order.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OrderError {
-    /// More than a datagram that is not cut.
+    /// The datagram is too short, or would be fragmented.
     #[error("datagrams of {0} bytes are outside 64..=1472")]
     Bytes(u16),
     /// The number of addresses is invalid.
@@ -79,7 +79,7 @@ pub enum OrderError {
     /// The duration is above the maximum.
     #[error("{0} ms are more than 60000")]
     Time(u64),
-    /// More than the kernel joins.
+    /// The message has more segments or bytes than the kernel joins.
     #[error("{0} segments are outside 1..=64, or longer than 65507 bytes together")]
     Segments(u16),
 }
@@ -153,7 +153,7 @@ struct Sending<'a> {
     socket: &'a UdpSocket,
     headers: MultiHeaders<SockaddrIn>,
     messages: Vec<Vec<u8>>,
-    /// Every address, and the first ones again so that a batch is always a slice.
+    /// Every address, then the first ones again, so that each batch is a slice.
     to: Vec<Option<SockaddrIn>>,
     next: usize,
     key: Option<LessSafeKey>,
@@ -188,7 +188,7 @@ impl<'a> Sending<'a> {
         })
     }
 
-    /// Sends a batch; returns the datagrams the kernel took.
+    /// Sends a batch. Returns the number of datagrams accepted by the kernel.
     fn batch(&mut self) -> anyhow::Result<u64> {
         self.encrypt()?;
         let to = &self.to[self.next..self.next + MESSAGES];
@@ -241,7 +241,7 @@ impl<'a> Sending<'a> {
     }
 }
 
-/// The answer of a port that is not open yet, or no more, hits the next send.
+/// True for the ICMP error of a closed port, which is reported by the next send.
 fn ignore_refused<T>(result: Result<T, Errno>) -> Result<Option<T>, Errno> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -1,4 +1,4 @@
-//! Addresses of participants: consecutive ones of a network, from its second on.
+//! Addresses of participants: consecutive addresses of a network, starting at the second one.
 
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -50,7 +50,7 @@ impl FromStr for Addresses {
         if u32::from(network) % size != 0 {
             return Err(format!("'{text}' has bits set after its prefix"));
         }
-        // Without the network's own address and the broadcast one.
+        // Without network address and broadcast address.
         Ok(Self {
             first: u32::from(network) + 1,
             count: size - 2,

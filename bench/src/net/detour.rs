@@ -7,7 +7,7 @@ use spillway_wire::turn::{ChannelData, ChannelNumber};
 
 use super::socket::FarmSocket;
 
-/// One channel for each address, all to the same peer.
+/// A TURN channel for each address, all to the same peer.
 #[derive(Debug, Clone, Copy)]
 pub struct Detour {
     /// Address of the relay.

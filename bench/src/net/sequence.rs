@@ -5,23 +5,23 @@
 pub struct Sequence {
     /// Highest extended sequence number; none before the first packet.
     highest: Option<u64>,
-    /// Bit n: `highest - n` was seen.
+    /// Bitmap of received numbers; bit n is `highest - n`.
     seen: u128,
-    /// The highest when counting began.
+    /// The highest number when counting started.
     start: u64,
-    /// Different packets since counting began.
+    /// Distinct packets since counting started.
     pub received: u64,
     /// Packets with a number that was received before.
     pub duplicates: u64,
-    /// Packets that came after a later one.
+    /// Packets that arrived after a later one.
     pub reordered: u64,
 }
 
 impl Sequence {
-    /// Notes packet `number`, the low 16 bits that the header carries.
+    /// Counts packet `number` (16 bits, as in the header).
     pub fn note(&mut self, number: u16) {
         let Some(highest) = self.highest else {
-            // Room below, so that a packet overtaken by the first one has a number.
+            // Numbers below must exist, so that a packet overtaken by the first one can be counted.
             let first = u64::from(number) + (1 << 16);
             (self.highest, self.start, self.seen) = (Some(first), first - 1, 1);
             self.received = 1;
@@ -41,14 +41,14 @@ impl Sequence {
         if self.seen & bit != 0 {
             self.duplicates += 1;
         } else {
-            // Later than we remember counts as received: a repetition that late is not worth the memory.
+            // A packet older than the bitmap counts as received; remembering more would need too much memory.
             self.seen |= bit;
             self.received += 1;
             self.reordered += 1;
         }
     }
 
-    /// Counts from here on.
+    /// Sets all counters to zero.
     pub fn restart(&mut self) {
         let start = self.highest.unwrap_or(0);
         *self = Self {

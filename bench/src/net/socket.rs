@@ -28,10 +28,10 @@ use nix::{setsockopt_impl, sockopt_impl};
 const MESSAGE_BYTES: usize = 64 << 10;
 /// Receives of one system call.
 const MESSAGES: usize = 32;
-/// Asked for in each direction; what the kernel grants is its own matter.
+/// Requested buffer size in each direction; the kernel may grant less.
 const SOCKET_BUFFER_BYTES: usize = 64 << 20;
 
-/// Frames that one poll of an interface takes.
+/// Maximum number of frames per poll of an interface.
 const POLL_FRAMES: i32 = 64;
 /// Time that the kernel may poll in a blocking call; ours do not block, and any value above 0 enables polling.
 const POLL_MICROSECONDS: i32 = 50;
@@ -41,7 +41,7 @@ sockopt_impl!(
     BusyPoll, SetOnly, libc::SOL_SOCKET, libc::SO_BUSY_POLL, i32
 );
 sockopt_impl!(
-    /// SO_PREFER_BUSY_POLL: no interrupt while it is polled often enough.
+    /// SO_PREFER_BUSY_POLL: no interrupts while the interface is polled often enough.
     PreferBusyPoll, SetOnly, libc::SOL_SOCKET, libc::SO_PREFER_BUSY_POLL, bool
 );
 sockopt_impl!(
@@ -54,7 +54,7 @@ sockopt_impl!(
 pub enum Traffic {
     /// Runs of datagrams to each receiver.
     Media,
-    /// Small datagrams that are answered one by one.
+    /// Small datagrams that are answered individually.
     Messages,
 }
 
@@ -66,7 +66,7 @@ pub struct FarmSocket {
     polls: bool,
 }
 
-/// Datagrams of one sender to one receiver that came joined: all `segment` bytes long, but the last.
+/// Joined datagrams of one sender to one receiver: each has `segment` bytes, the last may be shorter.
 #[derive(Debug, Clone, Copy)]
 pub struct Burst<'a> {
     /// Source address of the datagrams.
@@ -80,7 +80,7 @@ pub struct Burst<'a> {
 }
 
 impl FarmSocket {
-    /// Binds to `port` of every address; 0 is a port of the kernel's choice.
+    /// Binds to `port` of every address; with 0 the kernel chooses a port.
     pub fn bind(port: u16, traffic: Traffic) -> io::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
         socket.set_nonblocking(true)?;
@@ -111,7 +111,7 @@ impl FarmSocket {
         Ok(self.socket.local_addr()?.port())
     }
 
-    /// Datagrams the kernel dropped because we were too slow, since the start.
+    /// Number of datagrams dropped by the kernel since the start, because our receive buffer was full.
     pub fn overflowed(&self) -> u32 {
         self.overflowed
     }
@@ -128,7 +128,7 @@ impl FarmSocket {
         let received = match recvmmsg(fd, &mut headers, slices.iter_mut(), flags, None) {
             Ok(received) => received,
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(0),
-            // An ICMP error of an earlier datagram; reading it took it away.
+            // An ICMP error of an earlier datagram; reading cleared it.
             Err(Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH) => return Ok(0),
             Err(error) => return Err(error.into()),
         };
@@ -180,7 +180,7 @@ impl FarmSocket {
         let until = Instant::now() + time;
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
         while Instant::now() < until {
-            // Looking is what polls the interface; an error is there for the receive to report.
+            // The peek polls the interface; errors are reported by the receive.
             match recv(self.socket.as_raw_fd(), &mut [0], flags) {
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
                 Ok(_) | Err(_) => break,
@@ -240,7 +240,7 @@ fn interfaces_are_polled() -> bool {
     deferred.any(|count| count.trim().parse::<u32>().is_ok_and(|count| count > 0))
 }
 
-/// Root may go past the host's limits.
+/// Raises the buffer sizes; root may exceed the host's limits.
 pub(crate) fn grow_buffers(socket: &UdpSocket) -> io::Result<()> {
     if setsockopt(socket, sockopt::RcvBufForce, &SOCKET_BUFFER_BYTES).is_err() {
         setsockopt(socket, sockopt::RcvBuf, &SOCKET_BUFFER_BYTES)?;

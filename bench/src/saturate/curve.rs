@@ -6,7 +6,7 @@ use super::limit::{Limit, keeps_up};
 use crate::fanout::measure::{Measurement, Percentiles};
 use crate::host::facts::Facts;
 
-/// A load and its figures.
+/// A load, and its measured values.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
     /// True when the step had no loss and low latency.
@@ -21,11 +21,11 @@ pub struct Step {
 pub struct Curve {
     /// Steps in order of their subscribers.
     pub steps: Vec<Step>,
-    /// Limit of the run, for programs.
+    /// Name of the limit, for programs.
     pub limit: &'static str,
     /// The limit as text.
     pub limit_text: String,
-    /// Delivered datagrams a second of plain `sendmmsg` in the same run.
+    /// Delivered datagrams per second of plain `sendmmsg` in the same run.
     pub ceiling_sendmmsg_pps: Option<f64>,
     /// Speed of the link, if given.
     pub link_bps: Option<u64>,
@@ -43,7 +43,7 @@ pub struct Curve {
     pub command: String,
 }
 
-/// The line that is printed: the best step and what the run came to.
+/// The printed JSON line: the best step and the result of the run.
 #[derive(Debug, Serialize)]
 pub struct Line<'a> {
     bench: &'static str,

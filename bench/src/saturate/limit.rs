@@ -1,4 +1,4 @@
-//! The resource that was full when a step failed.
+//! The resource that was exhausted when a step failed.
 
 use std::fmt;
 
@@ -16,51 +16,53 @@ pub enum Verdict {
 /// The limit of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Limit {
-    /// The link carried all it can.
+    /// The link is full.
     Link {
         /// Carried rate, Gb/s with headers.
         carried_gbps: f64,
         /// Speed of the link in Gb/s.
         speed_gbps: f64,
     },
-    /// A shard had no time left.
+    /// A shard is busy all the time.
     ShardCpu {
         /// Number of the shard.
         shard: String,
-        /// Part of the time it worked.
+        /// Fraction of the time that the shard worked.
         busy: f64,
     },
-    /// A socket buffer of the data plane was full.
+    /// A socket buffer of the data plane is full.
     SocketBuffer {
         /// Reason of the drops.
         reason: String,
         /// Number of dropped packets.
         packets: u64,
     },
-    /// The load generator could not do more.
+    /// The load generator is the limit.
     LoadGenerator {
-        /// Reason for the verdict.
+        /// Reason why the load generator is the limit.
         why: String,
     },
-    /// Loss or latency, and nothing seen that was full.
+    /// Loss or latency, but no exhausted resource was found.
     Unknown,
-    /// The last step was carried.
+    /// No limit: the last step passed.
     NotReached,
 }
 
-/// More loss than this is too much.
+/// Maximum loss of a step that passes.
 pub const MAX_LOST_FRACTION: f64 = 0.001;
-/// A longer time at the 99th percentile is too long.
+/// Maximum latency (99th percentile) of a step that passes.
 pub const MAX_P99_US: u64 = 5_000;
-/// A server that has sent less than this part in the window is falling behind, even if it will send it all.
+/// Minimum fraction of the load that must be sent in the window; a server that sends less is overloaded, even if it
+/// sends the rest later.
 const MAX_BEHIND_FRACTION: f64 = 0.01;
-/// A link is full when it carries this part of its speed, a processor when it is busy for it.
+/// A link is full at this fraction of its speed, a processor at this fraction of the time.
 const FULL: f64 = 0.95;
-/// Shards report their time in means of a quarter second: bursts do not fill one to the brim.
+/// A shard is full at this fraction of the time: reports are means over 250 ms, in which bursts do not reach 100 %.
 const BUSY: f64 = 0.85;
 const BUFFERS: [&str; 2] = ["receive_buffer_full", "send_buffer_full"];
 
-/// Judges a step; with a `link` of so many bits per second latency does not count.
+/// Decides whether a step passed, or which limit it reached. With a `link` speed (bits per second), latency does not
+/// count.
 pub fn judge(m: &Measurement, link: Option<u64>) -> Verdict {
     let late = link.is_none() && m.latency_us.p99 > MAX_P99_US;
     let full = link.is_some_and(|link| m.wire_gbps * 1e9 >= FULL_LINK * link as f64);
@@ -70,10 +72,10 @@ pub fn judge(m: &Measurement, link: Option<u64>) -> Verdict {
     Verdict::Passed
 }
 
-/// A link that carries this part of its speed and loses a packet is past its end.
+/// A link that carries this fraction of its speed and loses packets is full.
 const FULL_LINK: f64 = 0.99;
 
-/// True when everything arrived and in time, however long each packet took.
+/// True when the load was delivered within the window, regardless of latency.
 pub fn keeps_up(m: &Measurement) -> bool {
     m.lost_fraction <= MAX_LOST_FRACTION
         && m.delivered_pps >= m.sent_pps * (1.0 - MAX_BEHIND_FRACTION)
@@ -112,7 +114,7 @@ fn name(m: &Measurement, link: Option<u64>) -> Limit {
 }
 
 impl Limit {
-    /// One word for programs.
+    /// Name of the limit, for programs.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Link { .. } => "link",

@@ -1,7 +1,8 @@
-//! More and more subscribers until something is full, and what that was.
+//! Increases the number of subscribers until a resource is exhausted, and names the resource.
 //!
-//! Sessions stay up: steps grow by a factor until one fails in all its tries; then, with publishers falling
-//! silent, the edge is halved in on. What fails once more is the end: from there on loss alone counts.
+//! Sessions stay connected. Steps grow by a factor until one fails in all its tries. Then publishers are silenced to
+//! find the limit by bisection. If the step above the limit fails again, the search ends; further steps are judged by
+//! loss only.
 
 pub mod limit; // the resource that was full
 pub mod curve; // the steps of a run and their results
@@ -31,7 +32,7 @@ pub struct Options {
     /// Subscribers of the first step
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     from: u32,
-    /// Subscribers of the last step, if nothing is full before
+    /// Subscribers of the last step, if no limit is reached before
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     to: u32,
     /// Length of each step's window
@@ -49,15 +50,15 @@ pub struct Options {
 const GROWTH: f64 = 1.5;
 /// Growth near the limit.
 const PUSH: f64 = 1.12;
-/// The last step before a link is full, and the first one past it.
+/// Load of the last step below a full link, and of the first step above it, as fractions of the link speed.
 const BEFORE_LINK: f64 = 0.985;
 const PAST_LINK: f64 = 1.03;
-/// Tries of a step, until one passes.
+/// Maximum number of tries per step.
 const TRIES: u32 = 3;
-/// Steps between the last that passed and the first that failed.
+/// Number of bisection steps between the last passed and the first failed step.
 const HALVINGS: u32 = 4;
 
-/// Runs it and writes its files; its line.
+/// Runs the benchmark and writes its files. Returns the JSON line.
 pub fn run(options: &Options) -> anyhow::Result<String> {
     let Options { setup, out, .. } = options;
     anyhow::ensure!(
@@ -70,7 +71,7 @@ pub fn run(options: &Options) -> anyhow::Result<String> {
     std::fs::create_dir_all(out)
         .with_context(|| format!("cannot make folder {}", out.display()))?;
     let mut system = setup.system()?;
-    // Before and after: the better one counts, because the other was disturbed.
+    // The ceiling is measured before and after; the better result counts, because the other was disturbed.
     let mut ceiling = setup.ceiling(&mut system, options.from.max(1_000), None)?;
     let mut raising = Raising {
         options,
@@ -137,7 +138,7 @@ impl Raising<'_> {
                     // The disturbance may be over.
                     if self.step(publishers)? != Verdict::Passed {
                         self.push_on()?;
-                        // The full resource shows best far above the limit.
+                        // The exhausted resource is most visible far above the limit.
                         return Ok(limit);
                     }
                     (passed, growth) = (wanted, PUSH);
@@ -150,7 +151,7 @@ impl Raising<'_> {
         }
     }
 
-    /// Subscribers of the next step: just above a link that is almost full.
+    /// Number of subscribers of the next step: just above the link's speed when the link is almost full.
     fn next(&self, now: usize, growth: f64) -> usize {
         let grown = (now as f64 * growth).ceil() as usize;
         let used = self
@@ -172,7 +173,7 @@ impl Raising<'_> {
         }
     }
 
-    /// Between `passed` and `failed` subscribers, by silencing publishers.
+    /// Bisects between `passed` and `failed` subscribers, by silencing publishers.
     fn narrow(&mut self, passed: usize, failed: usize) -> anyhow::Result<()> {
         let all = self.options.publishers as usize;
         let (mut good, mut bad) = (all * passed / failed, all);
@@ -189,7 +190,7 @@ impl Raising<'_> {
         Ok(())
     }
 
-    /// Past the latency that is good enough: how much is delivered before it is lost.
+    /// Continues above the latency limit, to find how much is delivered before packets are lost.
     fn push_on(&mut self) -> anyhow::Result<()> {
         let publishers = self.options.publishers as usize;
         let mut wanted = self.farm.subscribers();
@@ -223,7 +224,7 @@ impl Raising<'_> {
                 });
                 return Ok(verdict);
             }
-            // Of failed tries the one with the most load stays.
+            // Of failed tries, the one with the highest load is kept.
             let same = |step: &Step| {
                 !step.passed && step.measurement.subscribers == measurement.subscribers
             };

@@ -1,4 +1,4 @@
-//! Events that all participants received, and the times when they were due.
+//! Collects the events that all participants received, and the times when they were due.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,71 +11,71 @@ use serde_json::{Value, json};
 use super::rooms::{Kind, Rooms};
 use super::tally::{Faults, Receiver, faults};
 
-/// Number of the request to join, and of the one to come back.
+/// Ids of the request to join, and of the request to resume.
 pub(super) const JOIN: u64 = 1;
 const RETURN: u64 = 2;
 
-/// Longest measured latency, in microseconds.
+/// Maximum latency in the histograms, in µs.
 const MAX_LATENCY_US: u64 = 60_000_000;
 
-/// Events of all participants; times are microseconds since the board was made.
+/// Events of all participants. Times are in µs since the creation of the board.
 #[derive(Debug)]
 pub struct Board {
     start: Instant,
     rooms: Rooms,
-    heard: Mutex<Heard>,
+    results: Mutex<Results>,
 }
 
-/// Delivery of one event, counted by [`Board`].
+/// Results of all participants.
 #[derive(Debug)]
-pub struct Heard {
-    /// Joins that were answered.
+pub struct Results {
+    /// Number of joins that were answered.
     pub joined: usize,
-    /// Conversations that ended before their time.
+    /// Number of connections that failed.
     pub broken: usize,
-    /// Why the first of them did.
+    /// Reason of the first failure.
     pub why_broken: Option<String>,
-    /// Participants that have come back.
+    /// Number of participants that have reconnected.
     pub returned: usize,
-    /// Participants that recovered without a snapshot.
+    /// Number of participants that resumed without a snapshot.
     pub recovered: usize,
-    /// Time from the loss of a connection to the answer over the next one.
+    /// Time from the loss of a connection to the `joined` on the next one, in µs.
     pub returned_us: Histogram<u64>,
-    /// Times a participant was told the whole truth anew, as the room's history began anew.
+    /// Number of snapshots sent because a room's history started over.
     pub resyncs: u64,
-    /// Refusals that did not end a conversation.
+    /// Number of errors that did not end a connection.
     pub errors: u64,
     /// Time from a participant's `leave` to the close of its connection.
     pub left_us: Histogram<u64>,
-    /// Time from there to the next connection's handshake.
+    /// Time from that close to the handshake of the next connection, in µs.
     pub connected_us: Histogram<u64>,
-    /// Time from the moment a `join` was due to its answer.
+    /// Time from when a `join` was due to its answer, in µs.
     pub answered_us: Histogram<u64>,
-    /// Time from the moment a message was due to each delivery, since the last reset.
+    /// Time from when a message was due to each delivery since the last reset, in µs.
     pub delivered_us: Histogram<u64>,
-    /// Deliveries of messages, senders' own included.
+    /// Number of deliveries of messages, including those to the senders.
     pub deliveries: u64,
-    /// Bytes of the latest message's event.
+    /// Size of the latest message event in bytes.
     pub event_bytes: usize,
-    large: News,
-    usual: News,
+    large: JoinNotifications,
+    usual: JoinNotifications,
     receivers: Vec<Receiver>,
     sent_by_room: Vec<u64>,
     join_due_us: Vec<Option<u64>>,
 }
 
-/// Joins and leaves, as rooms of one kind were notified.
+/// Notifications of joins and leaves in rooms of one kind.
 #[derive(Debug)]
-pub struct News {
-    /// Time from the moment a participant's `join` was due to each peer's `participant_joined`.
+pub struct JoinNotifications {
+    /// Time from when a participant's `join` was due to each `participant_joined`, in µs.
     pub notified_us: Histogram<u64>,
-    /// Deliveries of events that are no messages.
+    /// Number of delivered events other than messages.
     pub deliveries: u64,
 }
 
-/// Values of `joined` for a resume.
+/// Values of `joined` that a resume needs.
 #[derive(Debug)]
-pub(super) struct Pass {
+pub(super) struct ResumePoint {
     participant: String,
     epoch: String,
     resume_key: String,
@@ -111,7 +111,7 @@ struct Event<'a> {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Who<'a> {
-    /// Events but joins have an id alone.
+    /// All events but joins contain only the id.
     Named(#[expect(dead_code, reason = "it is told from the other form by being a text")] &'a str),
     Whole {
         identity: &'a str,
@@ -122,8 +122,8 @@ impl Board {
     /// A board for the participants of `rooms`.
     pub fn new(rooms: Rooms) -> anyhow::Result<Self> {
         let histogram = || Histogram::new_with_bounds(1, MAX_LATENCY_US, 3);
-        let news = || {
-            anyhow::Ok(News {
+        let join_notifications = || {
+            anyhow::Ok(JoinNotifications {
                 notified_us: histogram()?,
                 deliveries: 0,
             })
@@ -131,7 +131,7 @@ impl Board {
         Ok(Self {
             start: Instant::now(),
             rooms,
-            heard: Mutex::new(Heard {
+            results: Mutex::new(Results {
                 joined: 0,
                 broken: 0,
                 why_broken: None,
@@ -146,8 +146,8 @@ impl Board {
                 delivered_us: histogram()?,
                 deliveries: 0,
                 event_bytes: 0,
-                large: news()?,
-                usual: news()?,
+                large: join_notifications()?,
+                usual: join_notifications()?,
                 receivers: vec![Receiver::default(); rooms.participants()],
                 sent_by_room: vec![0; rooms.count()],
                 join_due_us: vec![None; rooms.participants()],
@@ -160,37 +160,37 @@ impl Board {
         self.rooms
     }
 
-    /// Microseconds since the beginning.
+    /// Time since the creation of the board, in µs.
     pub fn now_us(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_micros()).expect("this run ends within centuries")
     }
 
-    /// The moment that many microseconds after the beginning.
+    /// The time `us` µs after the creation of the board.
     pub fn moment(&self, us: u64) -> Instant {
         self.start + Duration::from_micros(us)
     }
 
     /// Results of all participants so far.
-    pub fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn results(&self) -> MutexGuard<'_, Results> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything that went wrong between the servers and the receivers.
+    /// Lost and repeated events of all receivers.
     pub fn faults(&self) -> Faults {
-        let heard = self.heard();
+        let results = self.results();
         let mut sum = Faults::default();
-        for (room, sent) in heard.sent_by_room.iter().enumerate() {
-            let of_room = faults(&heard.receivers[self.rooms.members(room)], *sent);
+        for (room, sent) in results.sent_by_room.iter().enumerate() {
+            let of_room = faults(&results.receivers[self.rooms.members(room)], *sent);
             sum.lost += of_room.lost;
             sum.duplicates += of_room.duplicates;
         }
         sum
     }
 
-    /// Events that the last joined participant of a room has not received yet.
+    /// Number of events that the last joined participant of a room has not received yet.
     pub(super) fn behind(&self, room: usize) -> u64 {
-        let heard = self.heard();
-        let receivers = &heard.receivers[self.rooms.members(room)];
+        let results = self.results();
+        let receivers = &results.receivers[self.rooms.members(room)];
         let joined = receivers
             .iter()
             .map(Receiver::last)
@@ -205,38 +205,38 @@ impl Board {
     /// Adds errors to the result.
     pub fn conclude(&self, result: &mut Value) {
         let faults = self.faults();
-        let heard = self.heard();
+        let results = self.results();
         result["lost"] = json!(faults.lost);
         result["duplicates"] = json!(faults.duplicates);
-        result["resyncs"] = json!(heard.resyncs);
-        result["refused"] = json!(heard.errors);
-        result["broken_sockets"] = json!(heard.broken);
-        if let Some(why) = &heard.why_broken {
-            eprintln!("{} conversations broke; {why}", heard.broken);
+        result["resyncs"] = json!(results.resyncs);
+        result["refused"] = json!(results.errors);
+        result["broken_sockets"] = json!(results.broken);
+        if let Some(why) = &results.why_broken {
+            eprintln!("{} conversations broke; {why}", results.broken);
         }
     }
 
-    /// Deliveries that a message in the first room is.
-    pub fn hearers(&self) -> usize {
+    /// Number of receivers of a message in the first room.
+    pub fn receivers(&self) -> usize {
         self.rooms.members(0).len()
     }
 
-    /// Deliveries that `participant`'s message will be.
+    /// Counts a message of `participant`. Returns its number of receivers.
     pub fn sent(&self, participant: usize) -> u64 {
         let room = self.rooms.of(participant);
-        self.heard().sent_by_room[room] += 1;
+        self.results().sent_by_room[room] += 1;
         self.rooms.members(room).len() as u64
     }
 
-    /// A `join` is due, or was.
+    /// Records the time when a `join` is due.
     pub(super) fn join_is_due(&self, participant: usize, due_us: u64) {
-        self.heard().join_due_us[participant] = Some(due_us);
+        self.results().join_due_us[participant] = Some(due_us);
     }
 
-    /// A participant's request to go on where it was.
-    pub(super) fn resume(&self, index: usize, token: &str, pass: &Pass) -> String {
-        let offset = self.heard().receivers[index].last();
-        let Pass {
+    /// The request of a participant to resume.
+    pub(super) fn resume(&self, index: usize, token: &str, pass: &ResumePoint) -> String {
+        let offset = self.results().receivers[index].last();
+        let ResumePoint {
             participant,
             epoch,
             resume_key,
@@ -250,55 +250,56 @@ impl Board {
         join.to_string()
     }
 
-    /// A participant has left and is connected again: time of its `leave`, and of the close of its connection.
+    /// Records that a participant has left and is connected again: times of its `leave` and of the close of its
+    /// connection.
     pub(super) fn reconnected(&self, leave_us: u64, closed_us: u64) {
         let now_us = self.now_us();
-        let mut heard = self.heard();
-        heard.left_us.saturating_record(closed_us - leave_us);
-        heard.connected_us.saturating_record(now_us - closed_us);
+        let mut results = self.results();
+        results.left_us.saturating_record(closed_us - leave_us);
+        results.connected_us.saturating_record(now_us - closed_us);
     }
 
-    /// A participant with a broken connection is back.
+    /// Records that a participant has reconnected.
     pub(super) fn came_back(&self, lost_at_us: u64) {
         let away_us = self.now_us().saturating_sub(lost_at_us);
-        self.heard().returned_us.saturating_record(away_us);
+        self.results().returned_us.saturating_record(away_us);
     }
 
     /// Handles a message to one participant; returns the resume point of a `joined`.
-    pub(super) fn hear(&self, index: usize, text: &str) -> anyhow::Result<Option<Pass>> {
+    pub(super) fn receive(&self, index: usize, text: &str) -> anyhow::Result<Option<ResumePoint>> {
         if let Some((offset, due_us)) = message(text) {
             let now_us = self.now_us();
-            self.heard()
+            self.results()
                 .message(index, (offset, due_us), (text.len(), now_us));
             return Ok(None);
         }
         if let Some((offset, joiner)) = came_or_went(text) {
             let (now_us, kind) = (self.now_us(), self.rooms.kind(self.rooms.of(index)));
-            let mut heard = self.heard();
-            heard.receivers[index].event(offset, false);
-            heard.told(kind, joiner, now_us);
+            let mut results = self.results();
+            results.receivers[index].event(offset, false);
+            results.record_notification(kind, joiner, now_us);
             return Ok(None);
         }
         if text.starts_with(JOINED) {
             let joined: Joined<'_> =
                 serde_json::from_str(text).context("a `joined` that is none")?;
             let now_us = self.now_us();
-            return Ok(Some(self.heard().joined(index, joined, now_us)));
+            return Ok(Some(self.results().joined(index, joined, now_us)));
         }
         let incoming: Incoming<'_> =
             serde_json::from_str(text).with_context(|| format!("what is {text}?"))?;
         let now_us = self.now_us();
-        let mut heard = self.heard();
+        let mut results = self.results();
         match (incoming.name, incoming.offset) {
             ("event", Some(offset)) => {
                 let event = incoming.event.context("an event without its event")?;
-                heard.receivers[index].event(offset, event.kind == "message");
+                results.receivers[index].event(offset, event.kind == "message");
                 if event.kind != "message" {
                     let kind = self.rooms.kind(self.rooms.of(index));
-                    heard.told(kind, event.joiner(), now_us);
+                    results.record_notification(kind, event.joiner(), now_us);
                 }
             }
-            ("error", _) => heard.errors += 1,
+            ("error", _) => results.errors += 1,
             ("closing", _) => bail!("the server closes: {:?}", incoming.code),
             _ => {}
         }
@@ -306,9 +307,9 @@ impl Board {
     }
 }
 
-impl Heard {
+impl Results {
     /// Notifications of joins and leaves in rooms of a kind.
-    pub fn news(&self, kind: Kind) -> &News {
+    pub fn join_notifications(&self, kind: Kind) -> &JoinNotifications {
         match kind {
             Kind::Large => &self.large,
             Kind::Usual => &self.usual,
@@ -316,19 +317,19 @@ impl Heard {
     }
 
     /// Discards notifications from before this call.
-    pub fn forget_news(&mut self) {
-        for news in [&mut self.large, &mut self.usual] {
-            news.notified_us.reset();
-            news.deliveries = 0;
+    pub fn reset_join_notifications(&mut self) {
+        for join_notifications in [&mut self.large, &mut self.usual] {
+            join_notifications.notified_us.reset();
+            join_notifications.deliveries = 0;
         }
         self.left_us.reset();
         self.connected_us.reset();
         self.answered_us.reset();
     }
 
-    fn joined(&mut self, index: usize, joined: Joined<'_>, now_us: u64) -> Pass {
+    fn joined(&mut self, index: usize, joined: Joined<'_>, now_us: u64) -> ResumePoint {
         self.receivers[index].begin(joined.offset);
-        // Without an id it answers no join: the room's history began anew.
+        // A `joined` without an id is not an answer: the room's history started over.
         match joined.id {
             Some(JOIN) => {
                 self.joined += 1;
@@ -342,7 +343,7 @@ impl Heard {
             }
             None => self.resyncs += 1,
         }
-        Pass {
+        ResumePoint {
             participant: joined.participant,
             epoch: joined.epoch,
             resume_key: joined.resume_key,
@@ -362,23 +363,23 @@ impl Heard {
         self.delivered_us.saturating_record(late_us);
     }
 
-    /// A participant in a room of this kind was notified, perhaps of a join.
-    fn told(&mut self, kind: Kind, joiner: Option<usize>, now_us: u64) {
+    /// Records a notification in a room of this kind, perhaps of a join.
+    fn record_notification(&mut self, kind: Kind, joiner: Option<usize>, now_us: u64) {
         let due_us = joiner.and_then(|joiner| *self.join_due_us.get(joiner)?);
-        let news = match kind {
+        let join_notifications = match kind {
             Kind::Large => &mut self.large,
             Kind::Usual => &mut self.usual,
         };
-        news.deliveries += 1;
+        join_notifications.deliveries += 1;
         if let Some(due_us) = due_us {
             let late_us = now_us.saturating_sub(due_us);
-            news.notified_us.saturating_record(late_us);
+            join_notifications.notified_us.saturating_record(late_us);
         }
     }
 }
 
 impl Event<'_> {
-    /// The number of the participant that joined, where that is it.
+    /// The number of the participant that joined, if the event is a join.
     fn joiner(&self) -> Option<usize> {
         match &self.participant {
             Some(Who::Whole { identity }) => identity.strip_prefix('p')?.parse().ok(),
@@ -393,12 +394,12 @@ pub fn quantiles_ms(histogram: &Histogram<u64>) -> Value {
     json!({"p50": ms(0.5), "p99": ms(0.99)})
 }
 
-/// Start of the answer to a `join`.
+/// Start of a `joined` message.
 const JOINED: &str = r#"{"type":"joined""#;
-/// Comes before the time.
+/// Text before the time.
 const DUE: &str = r#""due_us":"#;
 
-/// Comes before the number of a participant.
+/// Text before the number of a participant.
 const IDENTITY: &str = r#","identity":"p"#;
 
 /// Offset of an event, and the text after its kind. Hundreds of thousands arrive in a second, so the JSON is not
@@ -431,7 +432,7 @@ fn message(text: &str) -> Option<(u64, u64)> {
     Some((offset, number(&event[due_us..])?.0))
 }
 
-/// The number that `text` begins with, and what follows it.
+/// The number at the start of `text`, and the rest.
 fn number(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|letter: char| !letter.is_ascii_digit())?;
     Some((text[..end].parse().ok()?, &text[end..]))
@@ -445,38 +446,41 @@ mod tests {
     const P1_JOINED: &str = r#"{"type":"event","offset":2,"event":{"kind":"participant_joined","participant":{"participant":"PA_1","identity":"p1","name":"p1","tracks":[]}}}"#;
 
     #[test]
-    fn events_are_heard_as_the_protocol_has_them() {
+    fn events_are_counted_in_every_form_of_the_protocol() {
         let board = Board::new(Rooms::of_size(2, 2)).unwrap();
         board.join_is_due(1, 0);
-        let pass = board.hear(0, JOINED_AT_1).unwrap().unwrap();
+        let pass = board.receive(0, JOINED_AT_1).unwrap().unwrap();
         assert_eq!(
             (&*pass.participant, &*pass.epoch, &*pass.resume_key),
             ("PA_1", "e", "k")
         );
-        assert!(board.hear(0, P1_JOINED).unwrap().is_none());
-        board.hear(0, r#"{"type":"event","offset":3,"event":{"kind":"message","participant":"PA_1","identity":"p1","topic":"chat","payload":{"due_us":0,"pad":"xx"}}}"#).unwrap();
+        assert!(board.receive(0, P1_JOINED).unwrap().is_none());
+        board.receive(0, r#"{"type":"event","offset":3,"event":{"kind":"message","participant":"PA_1","identity":"p1","topic":"chat","payload":{"due_us":0,"pad":"xx"}}}"#).unwrap();
         board
-            .hear(
+            .receive(
                 0,
                 r#"{"type":"error","code":"too_fast","message":"no","retry":true}"#,
             )
             .unwrap();
         assert!(
             board
-                .hear(
+                .receive(
                     0,
                     r#"{"type":"closing","code":4503,"reason":"r","resume":true,"after_ms":1}"#
                 )
                 .is_err()
         );
-        let heard = board.heard();
-        assert_eq!((heard.joined, heard.errors, heard.deliveries), (1, 1, 1));
-        assert_eq!(heard.delivered_us.len(), 1);
-        assert_eq!(heard.news(Kind::Usual).notified_us.len(), 1);
+        let results = board.results();
+        assert_eq!(
+            (results.joined, results.errors, results.deliveries),
+            (1, 1, 1)
+        );
+        assert_eq!(results.delivered_us.len(), 1);
+        assert_eq!(results.join_notifications(Kind::Usual).notified_us.len(), 1);
     }
 
     #[test]
-    fn who_joined_is_read_from_the_text_or_from_its_json() {
+    fn the_joined_participant_is_read_from_the_text_or_from_its_json() {
         assert_eq!(came_or_went(P1_JOINED), Some((2, Some(1))));
         let otherwise = P1_JOINED.replace(
             r#""participant":"PA_1","identity":"p1""#,
@@ -485,9 +489,16 @@ mod tests {
         assert_eq!(came_or_went(&otherwise), None);
         let board = Board::new(Rooms::of_size(2, 2)).unwrap();
         board.join_is_due(1, 0);
-        board.hear(0, JOINED_AT_1).unwrap();
-        board.hear(0, &otherwise).unwrap();
-        assert_eq!(board.heard().news(Kind::Usual).notified_us.len(), 1);
+        board.receive(0, JOINED_AT_1).unwrap();
+        board.receive(0, &otherwise).unwrap();
+        assert_eq!(
+            board
+                .results()
+                .join_notifications(Kind::Usual)
+                .notified_us
+                .len(),
+            1
+        );
         let other = r#"{"type":"event","offset":7,"event":{"kind":"track_muted"}}"#;
         assert_eq!(came_or_went(other), None);
     }
@@ -496,19 +507,22 @@ mod tests {
     fn news_of_a_large_room_is_apart_from_that_of_others() {
         let board = Board::new(Rooms::beside(3, 1, 2)).unwrap();
         board.join_is_due(1, 0);
-        board.hear(0, JOINED_AT_1).unwrap();
-        board.hear(3, JOINED_AT_1).unwrap();
-        board.hear(0, P1_JOINED).unwrap();
+        board.receive(0, JOINED_AT_1).unwrap();
+        board.receive(3, JOINED_AT_1).unwrap();
+        board.receive(0, P1_JOINED).unwrap();
         board
-            .hear(3, r#"{"type":"event","offset":2,"event":{"kind":"participant_left","participant":"PA_1","identity":"p4","reason":"left"}}"#)
+            .receive(3, r#"{"type":"event","offset":2,"event":{"kind":"participant_left","participant":"PA_1","identity":"p4","reason":"left"}}"#)
             .unwrap();
         let counts = |kind| {
-            let heard = board.heard();
-            let news = heard.news(kind);
-            (news.deliveries, news.notified_us.len())
+            let results = board.results();
+            let join_notifications = results.join_notifications(kind);
+            (
+                join_notifications.deliveries,
+                join_notifications.notified_us.len(),
+            )
         };
         assert_eq!((counts(Kind::Large), counts(Kind::Usual)), ((1, 1), (1, 0)));
-        board.heard().forget_news();
+        board.results().reset_join_notifications();
         assert_eq!((counts(Kind::Large), counts(Kind::Usual)), ((0, 0), (0, 0)));
     }
 }

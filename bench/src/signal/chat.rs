@@ -1,4 +1,4 @@
-//! Chat messages at a rate that does not wait for delivery, and that rises until messages are late.
+//! Chat messages at a rate that does not wait for deliveries, and that rises until messages are late.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use super::crowd::{Crowd, Order};
 
 /// Interval of checks for due messages.
 const TICK: Duration = Duration::from_millis(1);
-/// Time after a step for messages under way.
+/// Time after a step for messages on the network.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
-/// The p99 of a rate that is carried.
+/// Maximum p99 latency of a step that passes, in ms.
 const MAX_P99_MS: f64 = 100.0;
-/// Deliveries per second of the first step, and what each step's are multiplied with.
+/// Deliveries per second of the first step, and factor from step to step.
 const FIRST_RATE: f64 = 20_000.0;
 const GROWTH: f64 = 1.25;
 const MAX_STEPS: usize = 20;
@@ -26,13 +26,13 @@ const MAX_STEPS: usize = 20;
 pub struct Step {
     /// Messages sent per second.
     pub messages_per_second: f64,
-    /// Deliveries per second inside the window, senders' own included.
+    /// Deliveries per second in the window, including those to the senders.
     pub delivered_per_second: f64,
-    /// Latency of all deliveries, from the moment the message was due, in ms.
+    /// Median latency of deliveries since the message was due, in ms.
     pub p50_ms: f64,
     /// 99th percentile of the same latency, in milliseconds.
     pub p99_ms: f64,
-    /// Deliveries that did not come.
+    /// Number of missing deliveries.
     pub missing: u64,
 }
 
@@ -57,12 +57,12 @@ pub struct Chat<'a> {
 
 impl Chat<'_> {
     /// Measures one window at `rate` messages per second.
-    pub async fn say(&self, rate: f64) -> Step {
+    pub async fn measure(&self, rate: f64) -> Step {
         let pad = "x".repeat(self.message_bytes);
         let before = {
-            let mut heard = self.board.heard();
-            heard.delivered_us.reset();
-            heard.deliveries
+            let mut results = self.board.results();
+            results.delivered_us.reset();
+            results.deliveries
         };
         let (start, start_us) = (Instant::now(), self.board.now_us());
         let (mut sent, mut expected) = (0_u64, 0);
@@ -75,34 +75,35 @@ impl Chat<'_> {
                 let message = json!({"type": "message", "topic": "chat", "payload": payload});
                 expected += self.board.sent(speaker);
                 // A participant that left does not send; its message counts as missing.
-                self.crowd.order(speaker, Order::Say(message.to_string()));
+                self.crowd
+                    .order(speaker, Order::SendMessage(message.to_string()));
                 sent += 1;
             }
             sleep(TICK).await;
         }
         let seconds = start.elapsed().as_secs_f64();
-        let delivered = self.board.heard().deliveries - before;
+        let delivered = self.board.results().deliveries - before;
         let end = Instant::now() + DRAIN_TIME;
-        while self.board.heard().deliveries - before < expected && Instant::now() < end {
+        while self.board.results().deliveries - before < expected && Instant::now() < end {
             sleep(TICK * 10).await;
         }
-        let heard = self.board.heard();
-        let quantile_ms = |part| heard.delivered_us.value_at_quantile(part) as f64 / 1e3;
+        let results = self.board.results();
+        let quantile_ms = |part| results.delivered_us.value_at_quantile(part) as f64 / 1e3;
         Step {
             messages_per_second: sent as f64 / seconds,
             delivered_per_second: delivered as f64 / seconds,
             p50_ms: quantile_ms(0.5),
             p99_ms: quantile_ms(0.99),
-            missing: expected.saturating_sub(heard.deliveries - before),
+            missing: expected.saturating_sub(results.deliveries - before),
         }
     }
 
-    /// Steps of rising rate, the last one carried no more; a single step when that is the first.
+    /// Steps with rising rates until one fails. Returns all steps.
     pub async fn rise(&self) -> Vec<Step> {
         let mut steps = Vec::new();
-        let mut rate = FIRST_RATE / self.board.hearers() as f64;
+        let mut rate = FIRST_RATE / self.board.receivers() as f64;
         for _ in 0..MAX_STEPS {
-            let step = self.say(rate).await;
+            let step = self.measure(rate).await;
             report(&step);
             steps.push(step);
             if !step.is_carried() {
@@ -113,7 +114,8 @@ impl Chat<'_> {
         steps
     }
 
-    /// Neighbours in time are in different rooms: all participants speak equally often.
+    /// The sender of message `number`: consecutive senders are in different rooms, and all participants send equally
+    /// often.
     fn speaker(&self, number: u64) -> usize {
         const STRIDE: u64 = 7_919; // a prime, so that it reaches all participants of a smaller crowd
         let crowd = self.crowd.len() as u64;
@@ -126,7 +128,7 @@ impl Chat<'_> {
     }
 }
 
-/// The step that counts: the last that was carried, or the first.
+/// The result: the last step that passed, or the first one.
 pub fn best(steps: &[Step]) -> Option<Step> {
     let carried = steps.iter().rev().find(|step| step.is_carried());
     carried.or(steps.first()).copied()

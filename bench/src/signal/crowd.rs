@@ -21,12 +21,12 @@ use crate::canary::token::TokenSource;
 #[derive(Debug)]
 pub enum Order {
     /// Send this text as a message.
-    Say(String),
-    /// Lose the connection and come back, to this server.
+    SendMessage(String),
+    /// Close the connection, and resume at this server.
     Return(SocketAddr),
-    /// Leave now, and join anew at this time of the board.
+    /// Leave now, and join again at this time.
     Rejoin {
-        /// Microseconds since the board was made.
+        /// Time since the creation of the board, in µs.
         due_us: u64,
     },
     /// Leave the room and close the socket.
@@ -35,7 +35,7 @@ pub enum Order {
 
 /// A participant that will join.
 #[derive(Debug, Clone)]
-pub struct Seat {
+pub struct Joiner {
     /// Index of the participant.
     pub index: usize,
     /// Address of the server to join at.
@@ -51,11 +51,11 @@ pub struct Crowd {
     mouths: Vec<mpsc::UnboundedSender<Order>>,
 }
 
-/// Time after the last due join for all to have joined.
+/// Maximum time from the last due join until all have joined.
 pub const JOIN_TIME: Duration = Duration::from_secs(60);
-/// Between looks at whether something has happened.
+/// Interval of checks for progress.
 pub const LOOK: Duration = Duration::from_millis(20);
-/// A server closes the connection of a participant that left.
+/// Maximum time in which a server closes the connection of a participant that left.
 const LEAVE_TIME: Duration = Duration::from_secs(10);
 
 impl Crowd {
@@ -68,12 +68,12 @@ impl Crowd {
         }
     }
 
-    /// The next participant joins.
-    pub fn seat(&mut self, seat: Seat) {
+    /// Starts the task of the next participant.
+    pub fn add(&mut self, joiner: Joiner) {
         let (mouth, orders) = mpsc::unbounded_channel();
         self.mouths.push(mouth);
         let (board, tokens) = (Arc::clone(&self.board), Arc::clone(&self.tokens));
-        tokio::spawn(participate(board, seat, tokens, orders));
+        tokio::spawn(participate(board, joiner, tokens, orders));
     }
 
     /// Number of participants that were started.
@@ -86,12 +86,12 @@ impl Crowd {
         self.mouths.is_empty()
     }
 
-    /// Gives a participant an order. An ended connection has reported its end.
+    /// Sends an order to a participant. A participant that has ended reported its end before.
     pub fn order(&self, participant: usize, order: Order) {
         let _ = self.mouths[participant].send(order);
     }
 
-    /// Waits until that many joins were answered; an error where a participant could not, or where it takes too long.
+    /// Waits until `wanted` joins were answered. Fails if a participant could not join, or after a time limit.
     pub async fn joined(&self, wanted: usize) -> anyhow::Result<()> {
         let end = Instant::now() + JOIN_TIME;
         loop {
@@ -109,12 +109,12 @@ impl Crowd {
         }
     }
 
-    /// Joins that were answered; an error where a participant could not join or stay.
+    /// Number of answered joins. Fails if a participant could not join or stay.
     pub fn joins(&self) -> anyhow::Result<usize> {
-        let heard = self.board.heard();
-        match &heard.why_broken {
-            Some(why) => bail!("{} of {} broke; {why}", heard.broken, self.len()),
-            None => Ok(heard.joined),
+        let results = self.board.results();
+        match &results.why_broken {
+            Some(why) => bail!("{} of {} broke; {why}", results.broken, self.len()),
+            None => Ok(results.joined),
         }
     }
 }
@@ -122,15 +122,15 @@ impl Crowd {
 /// Joins, executes orders, and records events until the orders end.
 async fn participate(
     board: Arc<Board>,
-    seat: Seat,
+    joiner: Joiner,
     tokens: Arc<TokenSource>,
     orders: mpsc::UnboundedReceiver<Order>,
 ) {
-    let index = seat.index;
-    if let Err(error) = converse(&board, seat, &tokens, orders).await {
-        let mut heard = board.heard();
-        heard.broken += 1;
-        heard
+    let index = joiner.index;
+    if let Err(error) = converse(&board, joiner, &tokens, orders).await {
+        let mut results = board.results();
+        results.broken += 1;
+        results
             .why_broken
             .get_or_insert_with(|| format!("participant {index}: {error:#}"));
     }
@@ -138,42 +138,42 @@ async fn participate(
 
 async fn converse(
     board: &Board,
-    mut seat: Seat,
+    mut joiner: Joiner,
     tokens: &TokenSource,
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) -> anyhow::Result<()> {
-    let mut socket = connect(&seat).await?;
-    let mut token = join(board, &mut socket, &seat, tokens, board.now_us()).await?;
+    let mut socket = connect(&joiner).await?;
+    let mut token = join(board, &mut socket, &joiner, tokens, board.now_us()).await?;
     let (mut pass, mut lost_at) = (None, None);
     loop {
         tokio::select! {
             biased;
-            heard = socket.hear(|text| {
-                if let Some(given) = board.hear(seat.index, text)? {
+            results = socket.receive(|text| {
+                if let Some(given) = board.receive(joiner.index, text)? {
                     pass = Some(given);
                     if let Some(lost_at) = lost_at.take() {
                         board.came_back(lost_at);
                     }
                 }
                 Ok(())
-            }) => heard?,
+            }) => results?,
             order = orders.recv() => match order {
-                Some(Order::Say(said)) => socket.say(&said).await?,
+                Some(Order::SendMessage(said)) => socket.send_message(&said).await?,
                 Some(Order::Return(server)) => {
                     let pass = pass.as_ref().context("it has not joined yet")?;
                     lost_at = Some(board.now_us());
-                    seat.server = server;
-                    socket = connect(&seat).await?; // the one before is gone without a word
-                    socket.say(&board.resume(seat.index, &token, pass)).await?;
+                    joiner.server = server;
+                    socket = connect(&joiner).await?; // the old connection is dropped without a close
+                    socket.send_message(&board.resume(joiner.index, &token, pass)).await?;
                 }
                 Some(Order::Rejoin { due_us }) => {
                     let leave_us = board.now_us();
                     leave(socket).await?;
                     let closed_us = board.now_us();
-                    socket = connect(&seat).await?;
+                    socket = connect(&joiner).await?;
                     board.reconnected(leave_us, closed_us);
                     sleep_until(board.moment(due_us).into()).await;
-                    token = join(board, &mut socket, &seat, tokens, due_us).await?;
+                    token = join(board, &mut socket, &joiner, tokens, due_us).await?;
                 }
                 Some(Order::Leave) => return leave(socket).await,
                 None => return Ok(()),
@@ -182,47 +182,47 @@ async fn converse(
     }
 }
 
-/// Asks to join; the token it did so with.
+/// Sends the request to join. Returns its token.
 async fn join(
     board: &Board,
     socket: &mut Wire,
-    seat: &Seat,
+    joiner: &Joiner,
     tokens: &TokenSource,
     due_us: u64,
 ) -> anyhow::Result<String> {
-    let token = tokens.token(&seat.room, &format!("p{}", seat.index))?;
+    let token = tokens.token(&joiner.room, &format!("p{}", joiner.index))?;
     let join = json!({"type": "join", "id": JOIN, "token": token, "auto_subscribe": false});
-    board.join_is_due(seat.index, due_us);
-    socket.say(&join.to_string()).await?;
+    board.join_is_due(joiner.index, due_us);
+    socket.send_message(&join.to_string()).await?;
     Ok(token)
 }
 
 /// Leaves, and waits for the server to close: a connection that is closed with something unread is reset, and the word
 /// may be lost.
 async fn leave(mut socket: Wire) -> anyhow::Result<()> {
-    socket.say(r#"{"type":"leave","id":3}"#).await?;
-    let close = async { while socket.hear(|_| Ok(())).await.is_ok() {} };
+    socket.send_message(r#"{"type":"leave","id":3}"#).await?;
+    let close = async { while socket.receive(|_| Ok(())).await.is_ok() {} };
     let closed = tokio::time::timeout(LEAVE_TIME, close).await;
     closed.with_context(|| format!("not closed within {} s of leaving", LEAVE_TIME.as_secs()))
 }
 
-async fn connect(seat: &Seat) -> anyhow::Result<Wire> {
-    let socket = match seat.server {
+async fn connect(joiner: &Joiner) -> anyhow::Result<Wire> {
+    let socket = match joiner.server {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    let source = files::source(seat.server, seat.index);
+    let source = files::source(joiner.server, joiner.index);
     // A port that is free towards this server, chosen at connect. A port that is free towards all servers would need a
     // search through all used ports.
     setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
     socket
         .bind(source)
         .with_context(|| format!("no port of {source}"))?;
-    let stream = socket.connect(seat.server).await;
-    let stream = stream.with_context(|| format!("cannot connect to {}", seat.server))?;
+    let stream = socket.connect(joiner.server).await;
+    let stream = stream.with_context(|| format!("cannot connect to {}", joiner.server))?;
     stream.set_nodelay(true)?;
-    let url = format!("ws://{}/v1/signal", seat.server);
-    // A server says nothing before it is asked: the handshake has read no more than its answer.
+    let url = format!("ws://{}/v1/signal", joiner.server);
+    // A server sends no message before a request, so the handshake has read only its own answer.
     let (socket, _) = client_async(url, stream).await?;
     Ok(Wire::new(socket.into_inner()))
 }

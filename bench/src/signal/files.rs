@@ -1,15 +1,15 @@
-//! Raises the limit of open files to the connections, and uses as many source addresses as their ports need.
+//! Raises the limit of open files for the connections, and uses enough source addresses for their ports.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors for everything that is no connection of the crowd.
+/// Number of descriptors besides the participants' connections.
 const OTHER_FILES: u64 = 256;
-/// Connections from one address; the kernel has 28,232 ports for them unless told otherwise.
+/// Number of connections per source address; by default the kernel has 28,232 ports for them.
 const CONNECTIONS_PER_ADDRESS: usize = 10_000;
 
-/// Why there cannot be so many connections.
+/// The limit of open files is too low for the connections.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{connections} connections take {wanted} open files, the hard limit (RLIMIT_NOFILE) is {limit}: \
@@ -21,7 +21,7 @@ pub struct TooFewFiles {
     limit: u64,
 }
 
-/// Raises this process' limit, if it is too low.
+/// Raises the limit of open files of this process, if it is too low.
 pub fn allow(connections: usize) -> Result<(), TooFewFiles> {
     let wanted = connections as u64 + OTHER_FILES;
     let held = getrlimit(Resource::Nofile);

@@ -15,27 +15,28 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::board::{Board, quantiles_ms};
-use super::crowd::{Crowd, LOOK, Order, Seat};
+use super::crowd::{Crowd, Joiner, LOOK, Order};
 use super::options::Options;
 use super::rooms::{Kind, Rooms};
 use crate::canary::token::TokenSource;
 use crate::host::process::{self, Pid};
 
-/// Participants that join and leave before memory is read for the first time, so that what a server sets up once is there.
+/// Number of participants that join and leave before memory is read for the first time, so that a server's one-time
+/// allocations do not count.
 const WARM_UP: usize = 100;
-/// Between the last of them and that reading.
+/// Time from the last of them to that reading.
 const COOL_DOWN: Duration = Duration::from_secs(3);
 /// Unanswered joins, and undelivered events, while the rooms fill: as fast as the host allows, without overruns of
 /// sockets.
 const FILL_UNANSWERED: usize = 50;
 const FILL_UNTOLD: u64 = 100;
-/// Time after the rooms are full in which every socket was pinged.
-const SETTLE_TIME: Duration = Duration::from_secs(15);
-/// Between a participant's leaving and its join.
+/// Time after the rooms are full, until every socket was pinged.
+const CATCH_UP_TIME: Duration = Duration::from_secs(15);
+/// Time from a participant's leave to its next join.
 const AWAY: Duration = Duration::from_secs(1);
-/// A participant does not leave again before this.
+/// Minimum time before a participant leaves again.
 const STAY: Duration = Duration::from_secs(3);
-/// Time after the last due join for events under way.
+/// Time after the last due join for events on the network.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// Interval of checks for due joins.
 const TICK: Duration = Duration::from_millis(1);
@@ -44,15 +45,15 @@ const TICK_US: u64 = 1_000;
 /// in which one processor reads one event at 10,000 sockets.
 const MAX_LATE_MS: f64 = 150.0;
 
-/// The servers' processes, one for each server.
+/// The processes of the servers, one per server.
 struct Servers<'a> {
     options: &'a Options,
 }
 
-/// Participants of one kind of room that come and go.
+/// Participants of one kind of room that leave and join again.
 struct Coming {
     of: Range<usize>,
-    /// Participants that leave and join per second.
+    /// Number of participants that leave and join per second.
     rate: f64,
     done: usize,
 }
@@ -77,9 +78,9 @@ pub(super) async fn measure(options: &Options, large: usize) -> anyhow::Result<V
         crowd.len(),
         start.elapsed().as_secs_f64()
     );
-    sleep(SETTLE_TIME).await;
+    sleep(CATCH_UP_TIME).await;
     let full = servers.growth(&before, crowd.len())?;
-    board.heard().forget_news();
+    board.results().reset_join_notifications();
     let cpu_before = (servers.cpu_seconds()?, own_cpu_seconds()?);
     let window = Duration::from_secs(options.seconds);
     let (end, ended) = oneshot::channel();
@@ -92,7 +93,13 @@ pub(super) async fn measure(options: &Options, large: usize) -> anyhow::Result<V
     let after = servers.growth(&before, crowd.len())?;
     let [in_large, in_usual] = [Kind::Large, Kind::Usual].map(|kind| figures(&board, kind, window));
     let late_ms = late_us.value_at_quantile(0.99) as f64 / 1e3;
-    let p99 = |kind| board.heard().news(kind).notified_us.value_at_quantile(0.99) as f64;
+    let p99 = |kind| {
+        board
+            .results()
+            .join_notifications(kind)
+            .notified_us
+            .value_at_quantile(0.99) as f64
+    };
     let most = full.iter().chain(&after).max();
     let mut result = json!({
         "bench": "signal",
@@ -108,9 +115,9 @@ pub(super) async fn measure(options: &Options, large: usize) -> anyhow::Result<V
         "rss_bytes_per_participant_full": full,
         "rss_bytes_per_participant_after": after,
         "rss_bytes_per_participant": most,
-        "leave_to_closed_ms": quantiles_ms(&board.heard().left_us),
-        "closed_to_connected_ms": quantiles_ms(&board.heard().connected_us),
-        "join_to_answer_ms": quantiles_ms(&board.heard().answered_us),
+        "leave_to_closed_ms": quantiles_ms(&board.results().left_us),
+        "closed_to_connected_ms": quantiles_ms(&board.results().connected_us),
+        "join_to_answer_ms": quantiles_ms(&board.results().answered_us),
         "server_cpu_seconds": cpu_seconds,
         "load_cpu_seconds": load_cpu_seconds,
         "load_late_ms": quantiles_ms(&late_us),
@@ -121,12 +128,12 @@ pub(super) async fn measure(options: &Options, large: usize) -> anyhow::Result<V
     Ok(result)
 }
 
-/// Some participants join each server and leave.
+/// Lets some participants join each server and leave again.
 async fn warm_up(options: &Options, tokens: &Arc<TokenSource>) -> anyhow::Result<()> {
     let board = Arc::new(Board::new(Rooms::of_size(WARM_UP, WARM_UP))?);
     let mut crowd = Crowd::new(&board, tokens);
     for index in 0..WARM_UP {
-        crowd.seat(Seat {
+        crowd.add(Joiner {
             index,
             server: options.server(index),
             room: "signal-warm".to_owned(),
@@ -138,7 +145,7 @@ async fn warm_up(options: &Options, tokens: &Arc<TokenSource>) -> anyhow::Result
     Ok(())
 }
 
-/// Makes all participants join, at the given rate or as fast as the host notifies all.
+/// Lets all participants join, at the given rate or as fast as notifications are delivered.
 async fn fill(
     options: &Options,
     board: &Arc<Board>,
@@ -152,7 +159,7 @@ async fn fill(
         while crowd.joins()? + FILL_UNANSWERED < index || board.behind(room) > FILL_UNTOLD {
             sleep(LOOK).await;
         }
-        crowd.seat(Seat {
+        crowd.add(Joiner {
             index,
             server: options.server(index),
             room: format!("signal-{room}"),
@@ -187,13 +194,13 @@ async fn come_and_go(
     Ok(())
 }
 
-/// Measures the delay of a task that waits for its turn among those of the participants, in microseconds.
+/// Measures the scheduling delay of a task among those of the participants, in µs.
 async fn watch_lateness(mut ended: oneshot::Receiver<()>) -> anyhow::Result<Histogram<u64>> {
     let mut late_us = Histogram::new(3)?;
     while ended.try_recv() == Err(TryRecvError::Empty) {
         let due = Instant::now() + TICK;
         sleep_until(due).await;
-        // A long wait is also that of all looks that should have been meanwhile.
+        // A long delay also counts for the checks that it has prevented.
         late_us.record_correct(u64::try_from(due.elapsed().as_micros())?, TICK_US)?;
     }
     Ok(late_us)
@@ -207,13 +214,13 @@ impl Coming {
         };
         Self {
             of: rooms.of_kind(kind),
-            // Both a leave and a join are sent to all participants.
+            // Each leave and each join is delivered to all participants of the room.
             rate: f64::from(options.deliveries_per_second) / members as f64 / 2.0,
             done: 0,
         }
     }
 
-    /// All participants must be back before they leave again.
+    /// Checks that all participants can be back before they leave again.
     fn check(&self) -> anyhow::Result<()> {
         let round_s = self.of.len() as f64 / self.rate;
         let least_s = (AWAY + STAY).as_secs_f64();
@@ -227,7 +234,7 @@ impl Coming {
         Ok(())
     }
 
-    /// Makes the due participants leave.
+    /// Lets the due participants leave.
     fn send(&mut self, crowd: &Crowd, elapsed: Duration, start_us: u64) {
         let away_us = AWAY.as_micros() as f64;
         while self.done as f64 <= elapsed.as_secs_f64() * self.rate {
@@ -238,7 +245,7 @@ impl Coming {
         }
     }
 
-    /// Neighbours in time are at different servers and in different rooms.
+    /// The next participant to leave; consecutive ones are at different servers and in different rooms.
     fn next(&self) -> usize {
         const STRIDE: usize = 7_919; // a prime, so that it reaches all participants of a smaller crowd
         let crowd = self.of.len();
@@ -267,7 +274,7 @@ impl Servers<'_> {
         let count = self.options.servers.len();
         let grown = self.rss_bytes()?.into_iter().zip(before).enumerate();
         let each = grown.map(|(server, (now, before))| {
-            // Participants take turns on the servers.
+            // Participants are assigned to the servers in turn.
             let connected = (participants + count - 1 - server) / count;
             now.saturating_sub(*before) / connected as u64
         });
@@ -285,14 +292,14 @@ fn own_cpu_seconds() -> anyhow::Result<f64> {
 }
 
 fn figures(board: &Board, kind: Kind, window: Duration) -> Value {
-    let heard = board.heard();
-    let news = heard.news(kind);
+    let results = board.results();
+    let join_notifications = results.join_notifications(kind);
     json!({
         "participants": board.rooms().of_kind(kind).len(),
-        "join_to_notified_ms": quantiles_ms(&news.notified_us),
-        "notified": news.notified_us.len(),
-        "deliveries": news.deliveries,
-        "delivered_per_second": (news.deliveries as f64 / window.as_secs_f64()).round(),
+        "join_to_notified_ms": quantiles_ms(&join_notifications.notified_us),
+        "notified": join_notifications.notified_us.len(),
+        "deliveries": join_notifications.deliveries,
+        "delivered_per_second": (join_notifications.deliveries as f64 / window.as_secs_f64()).round(),
     })
 }
 
@@ -305,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_of_a_kind_leaves_once_before_anybody_does_again() {
+    fn all_participants_of_a_kind_leave_once_before_one_leaves_again() {
         let mut coming = coming(10..2_010, 100.0);
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..2_000 {
@@ -316,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_at_which_nobody_could_be_back_is_refused() {
+    fn a_rate_at_which_participants_cannot_be_back_is_refused() {
         assert!(coming(0..400, 100.0).check().is_ok());
         let error = coming(0..399, 100.0).check().unwrap_err().to_string();
         assert!(

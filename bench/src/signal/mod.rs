@@ -17,7 +17,7 @@ mod large; // one room of thousands beside small rooms
 use crate::host::facts::{self, Facts};
 pub use options::Options;
 
-/// Measures, and says it as one line of JSON.
+/// Runs the benchmark. Returns the result as one line of JSON.
 pub fn run(options: &Options) -> anyhow::Result<String> {
     files::allow(options.participants())?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -8,10 +8,10 @@ use crate::canary::token::TokenSource;
 #[derive(clap::Args, Debug)]
 #[command(args_override_self = true)]
 pub struct Options {
-    /// A signaling server, IP:PORT; participants of a room take turns on them
+    /// A signaling server, IP:PORT; participants of a room are assigned to the servers in turn
     #[arg(long = "server", required = true)]
     pub(super) servers: Vec<SocketAddr>,
-    /// Process of a server on this host, to read its memory; as many as servers
+    /// Process of a server on this host, to read its memory; one per server
     #[arg(long = "pid")]
     pub(super) pids: Vec<u32>,
     /// The Redis that the servers share, IP:PORT, to measure its own delivery rate
@@ -32,7 +32,7 @@ pub struct Options {
     /// Joins per second of all participants
     #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) joins_per_second: u32,
-    /// Messages sent per second [default: rises until they are late]
+    /// Messages sent per second [default: increases until messages are late]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) messages_per_second: Option<u32>,
     /// Bytes of padding in a message
@@ -44,13 +44,13 @@ pub struct Options {
     /// Send no messages: measure the memory of connections
     #[arg(long)]
     pub(super) idle: bool,
-    /// Participants of one room beside rooms of --room-size, which leave and join and send no messages
+    /// Participants of one large room, in addition to rooms of --room-size; they leave and join, and send no messages
     #[arg(long, value_parser = clap::value_parser!(u32).range(500..=50_000), conflicts_with_all = ["connections", "idle"])]
     pub(super) room: Option<u32>,
-    /// Rooms of --room-size beside the one of --room
+    /// Number of rooms of --room-size beside that of --room
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100), requires = "room")]
     pub(super) beside: u32,
-    /// Events per second that the room of --room delivers, and as many those beside it
+    /// Events per second that the room of --room delivers; the other rooms together deliver as many
     #[arg(long, default_value_t = 40_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000), requires = "room")]
     pub(super) deliveries_per_second: u32,
 }

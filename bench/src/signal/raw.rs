@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 
 const CHANNEL: &str = "spillway-bench";
-/// Publications sent at once.
+/// Number of publications per write.
 const BATCH: u64 = 64;
-/// Publications that may be without an answer.
+/// Maximum number of unanswered publications.
 const WINDOW: u64 = 2_048;
 /// Time before counting starts.
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -20,7 +20,7 @@ const WARM_UP: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 256 * 1024;
 
-/// Messages of `bytes` each per second, summed over `subscribers`, that the server at `redis` delivers.
+/// Messages of `bytes` that the server at `redis` delivers per second, summed over `subscribers`.
 pub fn delivered_per_second(
     redis: SocketAddr,
     subscribers: usize,
@@ -85,7 +85,7 @@ fn subscribe(redis: SocketAddr) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Every delivery has the same length, so bytes are messages.
+/// All deliveries have the same length, so bytes are converted to messages.
 fn count(stream: &mut TcpStream, stop: &AtomicBool, counted: &AtomicU64) -> anyhow::Result<()> {
     let mut buffer = vec![0; READ_BYTES];
     while !stop.load(Ordering::Relaxed) {
@@ -124,7 +124,7 @@ fn publish(stream: &mut TcpStream, message: &[u8], stop: &AtomicBool) -> anyhow:
     Ok(())
 }
 
-/// A command as RESP has it.
+/// Encodes a command in RESP.
 fn command(words: &[&str]) -> Vec<u8> {
     let mut text = format!("*{}\r\n", words.len());
     for word in words {
@@ -133,7 +133,7 @@ fn command(words: &[&str]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Bytes in which a message of `bytes` is delivered.
+/// Bytes of the delivery of a message of `bytes`.
 fn reply_bytes(bytes: usize) -> usize {
     command(&["smessage", CHANNEL, &"x".repeat(bytes)]).len()
 }

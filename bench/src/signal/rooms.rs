@@ -1,11 +1,11 @@
-//! Rooms of participants: rooms of one size, and before them one that may be larger.
+//! Assignment of participants to rooms: optionally one large room, then rooms of one size.
 
 use std::ops::Range;
 
 /// Size of a room, relative to others of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The one that may be larger.
+    /// The first room, which may be larger.
     Large,
     /// One of the rooms of equal size.
     Usual,
@@ -14,9 +14,9 @@ pub enum Kind {
 /// Participants and rooms by their numbers: the large room is the first, and its participants are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rooms {
-    /// Participants of the large room; 0 where there is none.
+    /// Participants of the large room; 0 without a large room.
     large: usize,
-    /// Participants of all others together.
+    /// Participants of all other rooms together.
     others: usize,
     size: usize,
 }

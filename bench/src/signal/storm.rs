@@ -10,17 +10,17 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::board::{Board, quantiles_ms};
 use super::chat::{self, Chat, Step};
-use super::crowd::{Crowd, JOIN_TIME, LOOK, Order, Seat};
+use super::crowd::{Crowd, JOIN_TIME, Joiner, LOOK, Order};
 use super::options::Options;
 use super::raw;
 use super::rooms::{Kind, Rooms};
 use crate::host::process::{self, Pid};
 
 /// Time between the last join and the next phase.
-const SETTLE_TIME: Duration = Duration::from_secs(3);
-/// Connections are lost within this time, as when a server dies.
+const CATCH_UP_TIME: Duration = Duration::from_secs(3);
+/// Time in which all connections are closed, as when a server dies.
 const RETURN_SPREAD: Duration = Duration::from_secs(1);
-/// Idle participants are watched until each was pinged at least once.
+/// Time for which idle participants are watched: each is pinged at least once.
 const IDLE_TIME: Duration = Duration::from_secs(15);
 
 /// Measures with rooms of one size.
@@ -30,8 +30,12 @@ pub(super) async fn measure(options: &Options) -> anyhow::Result<Value> {
     let board = Arc::new(Board::new(rooms)?);
     let before = rss_bytes(options)?;
     let crowd = storm(options, &board).await?;
-    let settle = if options.idle { IDLE_TIME } else { SETTLE_TIME };
-    sleep(settle).await;
+    let idle_time = if options.idle {
+        IDLE_TIME
+    } else {
+        CATCH_UP_TIME
+    };
+    sleep(idle_time).await;
     let grown = rss_bytes(options)?.saturating_sub(before);
     let mut result = json!({
         "bench": "signal",
@@ -39,26 +43,26 @@ pub(super) async fn measure(options: &Options) -> anyhow::Result<Value> {
         "store": options.store(),
         "connections": connections,
         "room_size": options.room_size,
-        "join_to_notified_ms": quantiles_ms(&board.heard().news(Kind::Usual).notified_us),
+        "join_to_notified_ms": quantiles_ms(&board.results().join_notifications(Kind::Usual).notified_us),
         "rss_bytes_per_connection":
             (!options.pids.is_empty()).then(|| grown / u64::from(options.connections)),
     });
     if !options.idle {
-        talk(options, &board, &crowd, &mut result).await?;
+        measure_chat(options, &board, &crowd, &mut result).await?;
         result["reconnect"] = return_all(options, &board, &crowd).await?;
     }
     board.conclude(&mut result);
     Ok(result)
 }
 
-/// Makes all participants join at the given rate, without waiting for answers.
+/// Lets all participants join at the given rate, without waiting for answers.
 async fn storm(options: &Options, board: &Arc<Board>) -> anyhow::Result<Crowd> {
     let mut crowd = Crowd::new(board, &Arc::new(options.tokens()));
     let start = Instant::now();
     for index in 0..options.participants() {
         let due = Duration::from_secs_f64(index as f64 / f64::from(options.joins_per_second));
         sleep_until(start + due).await;
-        crowd.seat(Seat {
+        crowd.add(Joiner {
             index,
             server: options.server(index),
             room: format!("signal-{}", board.rooms().of(index)),
@@ -70,7 +74,7 @@ async fn storm(options: &Options, board: &Arc<Board>) -> anyhow::Result<Crowd> {
     Ok(crowd)
 }
 
-/// All participants lose the connection at about the same time, and come back to the next server.
+/// Closes all connections within a short time; all participants resume at the next server.
 async fn return_all(options: &Options, board: &Board, crowd: &Crowd) -> anyhow::Result<Value> {
     let start = Instant::now();
     for index in 0..crowd.len() {
@@ -78,27 +82,27 @@ async fn return_all(options: &Options, board: &Board, crowd: &Crowd) -> anyhow::
         crowd.order(index, Order::Return(options.server(index + 1)));
     }
     let end = Instant::now() + JOIN_TIME;
-    while board.heard().returned < crowd.len() && Instant::now() < end {
+    while board.results().returned < crowd.len() && Instant::now() < end {
         sleep(LOOK).await;
     }
     let took = start.elapsed();
-    sleep(SETTLE_TIME).await; // missed events are under way
-    let heard = board.heard();
+    sleep(CATCH_UP_TIME).await; // missed events are still being delivered
+    let results = board.results();
     eprintln!(
         "{} came back in {:.1} s, {} of them where they had been",
-        heard.returned,
+        results.returned,
         took.as_secs_f64(),
-        heard.recovered
+        results.recovered
     );
     Ok(json!({
-        "returned": heard.returned,
-        "recovered": heard.recovered,
+        "returned": results.returned,
+        "recovered": results.recovered,
         "seconds": took.as_secs_f64(),
-        "away_ms": quantiles_ms(&heard.returned_us),
+        "away_ms": quantiles_ms(&results.returned_us),
     }))
 }
 
-async fn talk(
+async fn measure_chat(
     options: &Options,
     board: &Arc<Board>,
     crowd: &Crowd,
@@ -112,7 +116,7 @@ async fn talk(
         window,
     };
     let steps = match options.messages_per_second {
-        Some(rate) => vec![chat.say(rate.into()).await],
+        Some(rate) => vec![chat.measure(rate.into()).await],
         None => chat.rise().await,
     };
     let best = chat::best(&steps).context("there is a step")?;
@@ -125,13 +129,13 @@ async fn talk(
     } = best;
     result["published_to_delivered_ms"] = json!({"p50": p50_ms, "p99": p99_ms});
     result["delivered_per_second"] = json!(delivered_per_second.round());
-    // A room has each event once, however many hear of it.
-    let events = delivered_per_second / board.hearers() as f64;
+    // A room has each event once, regardless of its number of receivers.
+    let events = delivered_per_second / board.receivers() as f64;
     result["messages_per_second"] = json!(messages_per_second.round());
     result["events_per_second"] = json!(events.round());
     result["steps"] = serde_json::to_value(&steps)?;
     if let Some(redis) = options.redis {
-        let bytes = board.heard().event_bytes;
+        let bytes = board.results().event_bytes;
         let servers = options.servers.len();
         let asked = tokio::task::spawn_blocking(move || {
             raw::delivered_per_second(redis, servers, bytes, window)

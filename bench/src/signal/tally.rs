@@ -1,4 +1,4 @@
-//! Events that each receiver got of its room's history: no offset may be missing or repeated.
+//! Checks the events of each receiver: no offset of the room's history may be missing or repeated.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Receiver {
     last: Option<u64>,
-    /// Events of any kind.
+    /// Number of received events of any kind.
     pub events: u64,
     /// Number of messages among the events.
     pub messages: u64,
@@ -17,9 +17,9 @@ pub struct Receiver {
 /// Errors of all receivers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Faults {
-    /// Messages and other events that a receiver should have got and did not.
+    /// Messages and other events that a receiver did not get.
     pub lost: u64,
-    /// Events that came more than once.
+    /// Events that arrived more than once.
     pub duplicates: u64,
 }
 
@@ -57,7 +57,7 @@ pub fn faults(room: &[Receiver], sent: u64) -> Faults {
             (Some(newest), Some(last)) => newest - last,
             (Some(_) | None, None) | (None, Some(_)) => 0,
         };
-        // A message that got no offset at all shows in the first, any other event only in the second.
+        // A message without an offset is missing only in the first count, any other event only in the second.
         let messages = sent.saturating_sub(receiver.messages);
         faults.lost += messages.max(receiver.gaps + behind);
         faults.duplicates += receiver.duplicates;
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn who_got_everything_lost_nothing() {
+    fn a_receiver_of_all_events_has_no_loss() {
         let room = [receiver(1, &[2, 3, 4]), receiver(1, &[2, 3, 4])];
         assert_eq!(faults(&room, 3), Faults::default());
     }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_got_is_lost_to_everybody() {
+    fn an_event_that_no_receiver_got_is_lost_for_each() {
         let room = [receiver(1, &[2, 3]), receiver(1, &[2, 3])];
         assert_eq!(faults(&room, 3).lost, 2);
     }

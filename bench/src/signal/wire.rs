@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-/// Bytes of one read; messages are small, and there are thousands of sockets.
+/// Bytes of one read; small, because messages are small and there are thousands of sockets.
 const READ_BYTES: usize = 8 * 1024;
 /// Bytes of one read inside a longer message, such as the list of a large room.
 const READ_MORE_BYTES: usize = 256 * 1024;
@@ -24,9 +24,9 @@ const MASKED: u8 = 0x80;
 pub struct Wire {
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// Bytes of the buffer that were read and not looked at.
+    /// Number of bytes in the buffer that were not parsed.
     filled: usize,
-    /// Bytes that the message they begin has beyond them, as far as that is known.
+    /// Number of bytes missing to the current message, if known.
     lacking: usize,
 }
 
@@ -39,7 +39,7 @@ struct Frame {
 }
 
 impl Wire {
-    /// Over a connection that carries nothing yet.
+    /// A WebSocket over `stream`, after the handshake.
     pub fn new(stream: TcpStream) -> Self {
         Self {
             stream,
@@ -49,10 +49,10 @@ impl Wire {
         }
     }
 
-    /// Waits for bytes to come, and hands every message that is complete to `hear`. May be given up at any time.
-    pub async fn hear(
+    /// Waits for bytes, and passes every complete message to the callback. Cancel-safe.
+    pub async fn receive(
         &mut self,
-        mut hear: impl FnMut(&str) -> anyhow::Result<()>,
+        mut receive: impl FnMut(&str) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         self.stream.readable().await?;
         let more = self.lacking.clamp(READ_BYTES, READ_MORE_BYTES);
@@ -74,10 +74,10 @@ impl Wire {
             }
             let payload = &self.buffer[at + frame.header..at + frame.end];
             match frame.opcode {
-                TEXT => hear(std::str::from_utf8(payload).context("a text that is no UTF-8")?)?,
+                TEXT => receive(std::str::from_utf8(payload).context("a text that is no UTF-8")?)?,
                 PING => {
                     let pong = masked(PONG, payload);
-                    // A failed pong shows elsewhere.
+                    // A failed pong is detected by the next read.
                     let _ = self.stream.try_write(&pong);
                 }
                 CLOSE => {
@@ -100,13 +100,13 @@ impl Wire {
         Ok(())
     }
 
-    /// Sends a chat message with this text.
-    pub async fn say(&mut self, text: &str) -> Result<(), Error> {
+    /// Sends a text message.
+    pub async fn send_message(&mut self, text: &str) -> Result<(), Error> {
         self.stream.write_all(&masked(TEXT, text.as_bytes())).await
     }
 }
 
-/// The frame that `bytes` begin with, once its header is there.
+/// The frame at the start of `bytes`; `None` if its header is incomplete.
 fn frame(bytes: &[u8]) -> anyhow::Result<Option<Frame>> {
     let [first, second, rest @ ..] = bytes else {
         return Ok(None);
@@ -136,7 +136,7 @@ fn frame(bytes: &[u8]) -> anyhow::Result<Option<Frame>> {
     }))
 }
 
-/// A frame under the mask that changes nothing: there is no proxy to be fooled here.
+/// A client frame with an all-zero mask, which saves CPU time; no proxy is on the path.
 fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut wire = vec![FINAL | opcode];
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
@@ -188,22 +188,22 @@ mod tests {
             answers
         };
         let hearing = async {
-            let mut heard = Vec::new();
+            let mut results = Vec::new();
             for text in &texts {
-                wire.say(text).await.unwrap();
+                wire.send_message(text).await.unwrap();
             }
             loop {
-                let result = wire.hear(|text| {
-                    heard.push(text.to_owned());
+                let result = wire.receive(|text| {
+                    results.push(text.to_owned());
                     Ok(())
                 });
                 if let Err(error) = result.await {
-                    return (heard, error.to_string());
+                    return (results, error.to_string());
                 }
             }
         };
-        let (answers, (heard, end)) = tokio::join!(talking, hearing);
-        assert_eq!(heard, texts);
+        let (answers, (results, end)) = tokio::join!(talking, hearing);
+        assert_eq!(results, texts);
         assert!(end.contains("closed"), "{end}");
         for text in texts {
             assert!(answers.contains(&Message::text(text)));

@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use super::client::{self, Goal};
-use super::crowd::{self, Arrival, Door};
+use super::crowd::{self, Arrival, RelayServer};
 use crate::fanout::Setup;
 use crate::fanout::farm::Farm;
 use crate::fanout::measure::{Measurement, measure};
@@ -14,7 +14,7 @@ use crate::net::detour::Detour;
 /// Participants of the call.
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
-    /// Participants that receive what one sends.
+    /// Number of participants that receive the media of one publisher.
     pub subscribers: usize,
     /// Allocations per second while clients start.
     pub per_second: u32,
@@ -25,12 +25,16 @@ pub struct Call {
 }
 
 /// Measures the call through the relay, or directly to the SFU without one.
-pub fn once(setup: &Setup, door: Option<Door<'_>>, call: Call) -> anyhow::Result<Measurement> {
+pub fn once(
+    setup: &Setup,
+    server: Option<RelayServer<'_>>,
+    call: Call,
+) -> anyhow::Result<Measurement> {
     let mut system = setup.system()?;
     let mut farm = Farm::new(setup.server(), setup.sources(), setup.load())?;
-    if let Some(door) = door {
+    if let Some(server) = server {
         let detour = Detour {
-            relay: door.server,
+            relay: server.server,
             peer: call.media,
             channel: client::channel(),
         };
@@ -43,7 +47,7 @@ pub fn once(setup: &Setup, door: Option<Door<'_>>, call: Call) -> anyhow::Result
                 stride: 1, // as the farm assigns them
             };
             let goal = Goal::Channel(call.media);
-            crowd::arrive(socket, door, arrival, goal).map(drop)
+            crowd::arrive(socket, server, arrival, goal).map(drop)
         })?;
     }
     farm.add_publishers(1)?;

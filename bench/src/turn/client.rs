@@ -11,14 +11,14 @@ use base64::engine::general_purpose::STANDARD;
 use spillway_wire::stun::{Class, Key, Message, Method, TransactionId, Writer, kinds, xor_address};
 use spillway_wire::turn::ChannelNumber;
 
-/// The channel that every client binds: each has its own.
+/// The channel number that every client binds on its allocation.
 pub const CHANNEL: u16 = 0x4001;
 /// Value of REQUESTED-TRANSPORT for UDP (RFC 8656).
 const UDP: [u8; 4] = [17, 0, 0, 0];
-/// Refusals that a new nonce is hoped to mend, before it is given up.
+/// Maximum number of retries with a new nonce.
 const MAX_REFUSALS: u8 = 3;
 
-/// The right to relay, until it expires.
+/// TURN credentials with an expiry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// `expiry:user`, the expiry in seconds since 1970.
@@ -32,7 +32,7 @@ pub struct Credentials {
 pub enum Goal {
     /// An allocation with a channel to that peer.
     Channel(SocketAddrV4),
-    /// An allocation, and its end at once.
+    /// An allocation, which is ended immediately.
     Cycle,
 }
 
@@ -57,22 +57,22 @@ pub struct Client {
     refusals: u8,
     transaction: TransactionId,
     relayed: Option<SocketAddr>,
-    /// The request that awaits an answer.
+    /// The request that awaits a response.
     request: Vec<u8>,
 }
 
 /// Effect of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// [`Client::request`] is to be sent.
-    Ask,
-    /// The goal is reached.
+    /// [`Client::request`] must be sent.
+    SendRequest,
+    /// The client has reached its goal.
     Done,
-    /// The message was no answer to the pending request.
+    /// The message is not a response to the pending request.
     Nothing,
 }
 
-/// Why a client will not reach its goal.
+/// Reason why a client cannot reach its goal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The server answered with an error code.
@@ -83,20 +83,20 @@ pub enum Refused {
         /// Reason phrase of the error.
         reason: String,
     },
-    /// Something must stand in an answer and does not.
+    /// A required attribute is missing in a response.
     #[error("an answer has no {0}")]
     Lacks(&'static str),
 }
 
 impl Credentials {
-    /// Mints them with the `secret` that the server knows.
+    /// Creates credentials for `user` with the server's `secret`.
     pub fn mint(secret: &[u8], user: &str, expiry_s: u64) -> Self {
         Self::of(secret, format!("{expiry_s}:{user}"))
     }
 
     /// Makes the credentials of any `username`.
     pub fn of(secret: &[u8], username: String) -> Self {
-        // The scheme is a decade old and every server speaks it: SHA-1 is not ours to choose.
+        // SHA-1 is required by the credential scheme that all TURN servers use.
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret);
         let password = STANDARD.encode(hmac::sign(&key, username.as_bytes()));
         Self { username, password }
@@ -104,7 +104,7 @@ impl Credentials {
 }
 
 impl Client {
-    /// A client that is to send its [`Client::request`].
+    /// A client; the caller sends its [`Client::request`].
     pub fn new(credentials: Credentials, goal: Goal) -> Self {
         let mut client = Self {
             credentials,
@@ -122,28 +122,28 @@ impl Client {
         client
     }
 
-    /// The request that awaits an answer.
+    /// The request that awaits a response.
     pub fn request(&self) -> &[u8] {
         &self.request
     }
 
-    /// Its relayed address, once it has an allocation.
+    /// The relayed address; `None` without an allocation.
     pub fn relayed(&self) -> Option<SocketAddr> {
         self.relayed
     }
 
-    /// The goal is reached.
+    /// True when the goal is reached.
     pub fn is_done(&self) -> bool {
         self.step == Step::Done
     }
 
-    /// Goes on to give back the allocation.
+    /// Starts to end the allocation.
     pub fn end(&mut self) {
         self.step = Step::Ending;
         self.ask();
     }
 
-    /// Takes a datagram of the server.
+    /// Handles a datagram from the server.
     pub fn handle(&mut self, datagram: &[u8]) -> Result<Progress, Refused> {
         let Ok(message) = Message::parse(datagram) else {
             return Ok(Progress::Nothing);
@@ -176,10 +176,10 @@ impl Client {
             return Ok(Progress::Done);
         }
         self.ask();
-        Ok(Progress::Ask)
+        Ok(Progress::SendRequest)
     }
 
-    /// 401 and 438 come with the nonce that the next request takes.
+    /// 401 and 438 contain the nonce for the next request.
     fn refused(&mut self, message: &Message<'_>) -> Result<Progress, Refused> {
         let error = message.find(kinds::ERROR_CODE);
         let Some([_, _, class, number, reason @ ..]) = error.as_ref().map(|error| error.value)
@@ -205,7 +205,7 @@ impl Client {
             password.as_bytes(),
         ));
         self.ask();
-        Ok(Progress::Ask)
+        Ok(Progress::SendRequest)
     }
 
     fn ask(&mut self) {
@@ -280,7 +280,7 @@ mod tests {
         let hello = Message::parse(client.request()).unwrap();
         assert!(!Fields::read(&hello).has_integrity);
         let refusal = answer(&client, Class::Error, challenge);
-        assert_eq!(client.handle(&refusal), Ok(Progress::Ask));
+        assert_eq!(client.handle(&refusal), Ok(Progress::SendRequest));
         let key = Key::md5(
             credentials.username.as_bytes(),
             b"spillway",
@@ -297,7 +297,7 @@ mod tests {
         let granted = answer(&client, Class::Success, |writer| {
             writer.xor_address(kinds::XOR_RELAYED_ADDRESS, relayed);
         });
-        assert_eq!(client.handle(&granted), Ok(Progress::Ask));
+        assert_eq!(client.handle(&granted), Ok(Progress::SendRequest));
         assert_eq!(client.relayed(), Some(relayed));
         assert_eq!(
             client.handle(&granted),
@@ -332,7 +332,7 @@ mod tests {
                 "192.0.2.1:50000".parse().unwrap(),
             );
         });
-        assert_eq!(client.handle(&granted), Ok(Progress::Ask));
+        assert_eq!(client.handle(&granted), Ok(Progress::SendRequest));
         let end = Message::parse(client.request()).unwrap();
         assert_eq!(Method::of(end.kind()), Some(Method::Refresh));
         assert_eq!(Fields::read(&end).lifetime_s, Some(0));
@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(error, "the server answers 486 full");
         for _ in 0..MAX_REFUSALS - 1 {
             let refusal = answer(&client, Class::Error, challenge);
-            assert_eq!(client.handle(&refusal), Ok(Progress::Ask));
+            assert_eq!(client.handle(&refusal), Ok(Progress::SendRequest));
         }
         let refusal = answer(&client, Class::Error, challenge);
         assert!(client.handle(&refusal).is_err(), "it would never end");

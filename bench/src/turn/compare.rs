@@ -1,4 +1,4 @@
-//! Sums of each TURN server over its turns, and their ratios.
+//! Sums of the results of each TURN server, and their ratios.
 
 use serde::Serialize;
 
@@ -17,9 +17,9 @@ pub struct Work {
     pub done: u64,
     /// Work that was lost, or done only after a retry.
     pub lost: u64,
-    /// User and system time of the processes that count.
+    /// CPU time (user and system) of the measured processes, in seconds.
     pub cpu_seconds: f64,
-    /// Done for each second of it.
+    /// Completed work per second of CPU.
     pub per_cpu_second: f64,
     /// CPU time per completed item, in ns.
     pub cpu_ns_each: f64,
@@ -30,14 +30,14 @@ pub struct Work {
 pub struct Latency {
     /// 50th percentile in microseconds.
     pub p50: f64,
-    /// 99 of 100 are smaller.
+    /// 99th percentile in microseconds.
     pub p99: f64,
 }
 
-/// Why two are not compared.
+/// Reason why two results cannot be compared.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum Unequal {
-    /// A server that does less work is not compared.
+    /// The servers did different amounts of work.
     #[error(
         "what was done differs by {percent:.2} %, more than {MAX_DIFFERENCE_PERCENT} %: spillway {spillway}, coturn {coturn}"
     )]
@@ -68,7 +68,7 @@ impl Work {
         )
     }
 
-    /// Allocations made and given back.
+    /// Sum of allocations that were made and ended.
     pub fn allocated(name: &'static str, storms: &[Cycles]) -> Result<Self, Unequal> {
         let each = storms.iter();
         let sum = Self::of(
@@ -112,12 +112,12 @@ impl Work {
         })
     }
 
-    /// The cost beyond `other`, which does the same work without a relay; `None` when the difference is too small to
-    /// measure.
+    /// The additional cost over `other`, the same work without a relay; `None` when the difference is too small to be
+    /// measured.
     pub fn beyond(&self, other: &Self) -> Option<Self> {
         let each = self.cpu_ns_each - other.cpu_ns_each;
         let cpu_seconds = each * self.done as f64 / 1e9;
-        // Each run is read twice, and so is that of the other.
+        // CPU time is read twice per run, for both results.
         let least = 2.0 * self.runs as f64 * CPU_RESOLUTION_S;
         (cpu_seconds > least).then(|| Self {
             cpu_seconds,

@@ -13,7 +13,7 @@ use crate::net::socket::FarmSocket;
 
 /// The server of the clients.
 #[derive(Debug, Clone, Copy)]
-pub struct Door<'a> {
+pub struct RelayServer<'a> {
     /// Address of the server.
     pub server: SocketAddrV4,
     /// Secret of the credentials.
@@ -23,19 +23,19 @@ pub struct Door<'a> {
 /// Number of clients, size of a burst, and rate.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
-    /// Theirs are among these.
+    /// The network of the clients' addresses.
     pub addresses: Addresses,
     /// Number of clients to start.
     pub clients: usize,
     /// Clients that start per second.
     pub per_second: u32,
-    /// Clients that start at once.
+    /// Clients that start at the same time.
     pub burst: usize,
-    /// Neighbours are so many addresses apart.
+    /// Distance of the addresses of consecutive clients.
     pub stride: usize,
 }
 
-/// Clients that were brought to their goal.
+/// Clients that have reached their goal.
 #[derive(Debug)]
 pub struct Crowd {
     /// The clients, indexed by their number.
@@ -46,26 +46,26 @@ pub struct Crowd {
     arrival: Arrival,
 }
 
-/// RFC 8489 section 6.2.1.
+/// Retransmission timeout of requests (RFC 8489 section 6.2.1).
 const RETRANSMIT: Duration = Duration::from_millis(500);
-/// Time after the last client has started for all to reach their goal.
+/// Time limit for all clients to reach their goal, after the last one has started.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Lifetime of the credentials, in seconds.
 const TTL_S: u64 = 3_600;
-/// Longest wait for an answer before time is looked at again.
+/// Maximum wait for a response before timers are checked.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Brings clients to `goal`.
+/// Starts the clients, and waits until all reach `goal`.
 pub fn arrive(
     socket: &mut FarmSocket,
-    door: Door<'_>,
+    server: RelayServer<'_>,
     arrival: Arrival,
     goal: Goal,
 ) -> anyhow::Result<Crowd> {
     let expiry_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + TTL_S;
     let make = |number| {
         Client::new(
-            Credentials::mint(door.secret, &user(number), expiry_s),
+            Credentials::mint(server.secret, &user(number), expiry_s),
             goal,
         )
     };
@@ -73,7 +73,7 @@ pub fn arrive(
     let mut crowd = Crowd {
         clients,
         repeated: 0,
-        server: door.server,
+        server: server.server,
         arrival,
     };
     crowd.pursue(socket)?;
@@ -81,7 +81,7 @@ pub fn arrive(
 }
 
 impl Crowd {
-    /// Has all give back their allocations.
+    /// Ends the allocations of all clients.
     pub fn leave(&mut self, socket: &mut FarmSocket) -> anyhow::Result<()> {
         self.clients.iter_mut().for_each(Client::end);
         self.pursue(socket)
@@ -110,12 +110,12 @@ impl Crowd {
                 bail!("{done} of {count} clients got what they wanted of {server} in time");
             }
             while begun < count && start + arrival.due(begun) <= now {
-                self.say(socket, begun)?;
+                self.send_request(socket, begun)?;
                 asked.push_back((now, begun));
                 begun += 1;
             }
             self.repeat(socket, &mut asked)?;
-            done += self.hear(socket)?;
+            done += self.receive(socket)?;
             let next = if begun < count {
                 start + arrival.due(begun)
             } else {
@@ -129,7 +129,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Repeats unanswered requests; a client with progress sends its newest one.
+    /// Sends unanswered requests again when their timeout has passed.
     fn repeat(
         &mut self,
         socket: &FarmSocket,
@@ -141,7 +141,7 @@ impl Crowd {
         {
             asked.pop_front();
             if !self.clients[number].is_done() {
-                self.say(socket, number)?;
+                self.send_request(socket, number)?;
                 asked.push_back((now, number));
                 self.repeated += 1;
             }
@@ -149,8 +149,8 @@ impl Crowd {
         Ok(())
     }
 
-    /// Returns how many reached their goal.
-    fn hear(&mut self, socket: &mut FarmSocket) -> anyhow::Result<usize> {
+    /// Handles received datagrams. Returns the number of clients that reached their goal.
+    fn receive(&mut self, socket: &mut FarmSocket) -> anyhow::Result<usize> {
         let Self {
             clients,
             server,
@@ -172,7 +172,7 @@ impl Crowd {
             }
             for datagram in burst.datagrams() {
                 match client.handle(datagram) {
-                    Ok(Progress::Ask) => answers.push(number),
+                    Ok(Progress::SendRequest) => answers.push(number),
                     Ok(Progress::Done) => done += 1,
                     Ok(Progress::Nothing) => {}
                     Err(refused) => {
@@ -183,25 +183,25 @@ impl Crowd {
         })?;
         outcome?;
         for number in answers {
-            self.say(socket, number)?;
+            self.send_request(socket, number)?;
         }
         Ok(done)
     }
 
-    fn say(&self, socket: &FarmSocket, number: usize) -> anyhow::Result<()> {
+    fn send_request(&self, socket: &FarmSocket, number: usize) -> anyhow::Result<()> {
         let request = self.clients[number].request();
         Ok(socket.send(self.address(number), self.server, request)?)
     }
 }
 
 impl Arrival {
-    /// Time at which client `number` is due, from the start.
+    /// Start time of client `number`, relative to the start of the run.
     pub fn due(self, number: usize) -> Duration {
         let before = number - number % self.burst;
         Duration::from_secs_f64(before as f64 / f64::from(self.per_second))
     }
 
-    /// Which address client `number` has.
+    /// Index of the address of client `number`.
     pub fn address(self, number: usize) -> usize {
         number * self.stride
     }

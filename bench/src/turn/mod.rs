@@ -24,7 +24,7 @@ use crate::host::process::Pid;
 use crate::net::addresses::Addresses;
 use client::Goal;
 use compare::{Latency, Work};
-use crowd::{Arrival, Door};
+use crowd::{Arrival, RelayServer};
 use relay::{Parties, Stream, Window};
 use storm::Cycles;
 
@@ -32,22 +32,22 @@ use storm::Cycles;
 #[derive(clap::Args, Debug)]
 #[command(args_override_self = true)]
 pub struct Options {
-    /// Where Spillway's relay listens, IP:PORT
+    /// Address of Spillway's TURN server, IP:PORT
     #[arg(long)]
     spillway: SocketAddrV4,
     /// Its process, on this host
     #[arg(long)]
     spillway_pid: u32,
-    /// Where coturn listens, IP:PORT
+    /// Address of coturn, IP:PORT
     #[arg(long)]
     coturn: SocketAddrV4,
     /// Its process, on this host
     #[arg(long)]
     coturn_pid: u32,
-    /// What coturn is and how it was started, for the record
+    /// Version and command line of coturn, for the result
     #[arg(long)]
     coturn_is: String,
-    /// Shared secret that both mint credentials with
+    /// Shared secret of the TURN credentials of both servers
     #[arg(long, env = "SPILLWAY_BENCH_TURN_SECRET", hide_env_values = true)]
     secret: String,
     /// Media address of Spillway, the peer of calls
@@ -71,7 +71,7 @@ pub struct Options {
     /// Subscribers of the call
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     subscribers: u32,
-    /// Allocations kept, to see what they take
+    /// Number of allocations that are kept, to measure their memory
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(100..=16_000))]
     kept: u32,
     /// Allocations per second of all clients
@@ -83,29 +83,29 @@ pub struct Options {
     /// Length of each window
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// Windows of each that count, after one that does not
+    /// Measured windows per server, after one warm-up window
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=20))]
     runs: u32,
 }
 
-/// One relay under test.
+/// One TURN server under test.
 #[derive(Debug, Clone, Copy)]
 struct Side<'a> {
     name: &'static str,
-    door: Door<'a>,
+    server: RelayServer<'a>,
     pid: Pid,
 }
 
 const FRAMES_PER_SECOND: u32 = 30;
-/// Neighbours come from networks of their own, as they do on the internet, and have budgets of their own.
+/// Distance of the clients' addresses: each is in its own network, as on the internet, so budgets are per client.
 const STRIDE: usize = 257;
-/// A frame sent so late is the load generator's doing.
+/// Maximum delay of a frame; above it the load generator is the limit.
 const LATE_LIMIT: Duration = Duration::from_millis(20);
-/// Of the call's publisher.
+/// Bitrate of the call's publisher.
 const BITRATE_BPS: u64 = 2_000_000;
 const BURST_MS: u64 = 40;
 
-/// Measures, and says it as one line of JSON.
+/// Runs the benchmark. Returns the result as one line of JSON.
 pub fn run(options: &Options) -> anyhow::Result<String> {
     let cycles = in_turns(options, "allocations", |side| storm(options, side))?;
     let memory = memory(options)?;
@@ -139,7 +139,7 @@ impl Options {
     fn sides(&self) -> [Side<'_>; 2] {
         let of = |name, server, pid| Side {
             name,
-            door: Door {
+            server: RelayServer {
                 server,
                 secret: self.secret.as_bytes(),
             },
@@ -168,13 +168,13 @@ fn memory(options: &Options) -> anyhow::Result<[u64; 2]> {
     let mut grown = [0; 2];
     let goal = Goal::Channel(options.media);
     for (side, grown) in options.sides().into_iter().zip(&mut grown) {
-        *grown = storm::memory(side.door, side.pid, options.arrival(options.kept), goal)?;
+        *grown = storm::memory(side.server, side.pid, options.arrival(options.kept), goal)?;
         eprintln!("{:<9} {grown:>9} bytes an allocation", side.name);
     }
     Ok(grown)
 }
 
-/// Runs both by turns; what the first turn says is thrown away.
+/// Runs both servers alternately; the first results are discarded.
 fn in_turns<'a, T>(
     options: &'a Options,
     what: &str,
@@ -196,10 +196,10 @@ fn in_turns<'a, T>(
 fn storm(options: &Options, side: Side<'_>) -> anyhow::Result<Cycles> {
     let seconds = u32::try_from(options.seconds)?;
     let clients = options.allocations_per_second.saturating_mul(seconds);
-    // As many as there are addresses so far apart.
+    // Limited by the number of addresses at this distance.
     let most = u32::try_from(Addresses::LAB.capacity() / STRIDE)?;
     let arrival = options.arrival(clients.min(most));
-    let cycles = storm::cycle(side.door, side.pid, arrival)?;
+    let cycles = storm::cycle(side.server, side.pid, arrival)?;
     eprintln!(
         "{} made and given back, {} requests repeated, {:.2} CPU-seconds",
         cycles.allocations, cycles.repeated, cycles.cpu_seconds
@@ -207,11 +207,11 @@ fn storm(options: &Options, side: Side<'_>) -> anyhow::Result<Cycles> {
     Ok(cycles)
 }
 
-/// A window through `side`, or past both.
+/// Measures a window through `side`, or without a relay.
 fn relayed(options: &Options, side: Option<Side<'_>>) -> anyhow::Result<Window> {
     let arrival = options.arrival(options.clients);
     let parties = Parties {
-        relay: side.map(|side| (side.door, side.pid)),
+        relay: side.map(|side| (side.server, side.pid)),
         arrival,
         peer: SocketAddrV4::new(relay::peer_address(&arrival), options.peer_port),
     };
@@ -248,7 +248,7 @@ fn note_relayed(
 ) -> anyhow::Result<()> {
     let ours = Work::relayed("spillway", &windows[0])?;
     let theirs = Work::relayed("coturn", &windows[1])?;
-    // On a host that stands still now and then one may lose packets; then there is no ratio, but the rest stands.
+    // If the host stops for a moment, one server may lose packets; then no ratio is reported.
     let ratio = ours.ratio_to(&theirs);
     if let Err(unequal) = &ratio {
         eprintln!("relayed elsewhere: {unequal}");
@@ -270,7 +270,7 @@ fn note_relayed(
     Ok(())
 }
 
-/// The call through both and past them, in turns: figures by their names.
+/// Measures the call through both servers and without a relay, alternately. Returns values by name.
 fn call(options: &Options) -> anyhow::Result<Vec<(&'static str, Value)>> {
     let load = Load::video(BITRATE_BPS, BURST_MS);
     let setup = Setup::of_spillway(options.control, None, options.target, load);
@@ -282,12 +282,16 @@ fn call(options: &Options) -> anyhow::Result<Vec<(&'static str, Value)>> {
     };
     let mut past = Vec::new();
     let runs = in_turns(options, "call", |side| {
-        // What the SFU alone takes is measured in the same minute.
+        // The cost of the SFU alone is measured at about the same time.
         if side.pid == Pid(options.spillway_pid) {
-            past.push(told(call::once(&setup, None, call)?));
+            past.push(without_latency(call::once(&setup, None, call)?));
             eprint!("through spillway: ");
         }
-        Ok(told(call::once(&setup, Some(side.door), call)?))
+        Ok(without_latency(call::once(
+            &setup,
+            Some(side.server),
+            call,
+        )?))
     })?;
     let direct = Work::called("the call without a relay", &past[1..])?;
     let ours = Work::called("spillway", &runs[0])?;
@@ -298,7 +302,7 @@ fn call(options: &Options) -> anyhow::Result<Vec<(&'static str, Value)>> {
             "ratio_relayed_per_cpu_second",
             json!(ours.ratio_to(&theirs)?),
         ),
-        // A difference of like sums: where it is below what can be measured, no ratio is.
+        // A difference of similar sums; no ratio if it is too small to be measured.
         ("ratio_added_per_cpu_second", json!(added_ratio(&added))),
         ("added", json!({"spillway": added[0], "coturn": added[1]})),
         (
@@ -313,7 +317,7 @@ fn added_ratio([ours, theirs]: &[Option<Work>; 2]) -> Option<f64> {
     ours.as_ref()?.ratio_to(theirs.as_ref()?).ok()
 }
 
-fn told(measured: Measurement) -> Measurement {
+fn without_latency(measured: Measurement) -> Measurement {
     eprintln!(
         "{} delivered, {} lost, {:.2} CPU-seconds of both, p99 {:.1} ms",
         measured.delivered_packets,

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-/// Bytes of each: what a video packet has without its headers of IP and UDP, with room for TURN's.
+/// Size of a packet: a video packet without IP and UDP headers, with space for TURN headers.
 pub const PAYLOAD_BYTES: usize = 1_100;
 
-/// What a packet says.
+/// Content of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    /// Which client's it is.
+    /// Number of the client.
     pub client: u32,
-    /// Counts the client's packets in this direction.
+    /// Number of the packet of this client in this direction.
     pub sequence: u16,
-    /// When it was sent, since the Unix epoch.
+    /// Send time since the Unix epoch.
     pub at: Duration,
 }
 
-/// What packets of ours start with; nothing of STUN or TURN does.
+/// First bytes of our packets, with which no STUN or TURN message starts.
 const MARK: [u8; 2] = [0x80, 0x60];
 const STAMP_BYTES: usize = 16;
 
@@ -30,7 +30,7 @@ pub fn write(out: &mut Vec<u8>, stamp: Stamp) {
     out.resize(out.len() + PAYLOAD_BYTES - STAMP_BYTES, 0x5a);
 }
 
-/// What `packet` says; `None` when it is not as it was sent.
+/// Reads the stamp of `packet`; `None` when the packet was changed.
 pub fn read(packet: &[u8]) -> Option<Stamp> {
     if packet.len() != PAYLOAD_BYTES {
         return None;

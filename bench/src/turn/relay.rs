@@ -9,18 +9,18 @@ use hdrhistogram::Histogram;
 use spillway_wire::turn::ChannelData;
 
 use super::client::{self, Goal};
-use super::crowd::{self, Arrival, Crowd, Door};
+use super::crowd::{self, Arrival, Crowd, RelayServer};
 use super::payload::{self, PAYLOAD_BYTES, Stamp};
 use crate::host::process::{self, Pid};
 use crate::net::sequence::Sequence;
 use crate::net::socket::{FarmSocket, Traffic};
 
-/// What is sent: by each client, and to each client, frames of `frame_packets` packets.
+/// Sent media: each client sends and receives frames of `frame_packets` packets.
 #[derive(Debug, Clone, Copy)]
 pub struct Stream {
     /// Video frames per second and client.
     pub frames_per_second: u32,
-    /// Packets of a frame, sent one after another.
+    /// Packets per frame, sent one after another.
     pub frame_packets: u16,
     /// Duration of the measured window.
     pub time: Duration,
@@ -29,8 +29,8 @@ pub struct Stream {
 /// Clients and their peer.
 #[derive(Debug, Clone, Copy)]
 pub struct Parties<'a> {
-    /// The relay and its process; `None` when they talk directly.
-    pub relay: Option<(Door<'a>, Pid)>,
+    /// The TURN server and its process; `None` without a relay.
+    pub relay: Option<(RelayServer<'a>, Pid)>,
     /// Number and rate of the clients.
     pub arrival: Arrival,
     /// Address of the peer that clients send to.
@@ -40,38 +40,38 @@ pub struct Parties<'a> {
 /// Result of a window.
 #[derive(Debug)]
 pub struct Window {
-    /// Packets sent, both ways.
+    /// Packets sent in both directions.
     pub sent: u64,
-    /// Packets that arrived, both ways.
+    /// Packets that arrived in both directions.
     pub delivered: u64,
-    /// Of these, from clients at the peer.
+    /// Packets that arrived at the peer.
     pub delivered_to_peer: u64,
-    /// User and system time of the relay's process.
+    /// CPU time (user and system) of the TURN server, in seconds.
     pub cpu_seconds: f64,
-    /// From before the send to the kernel's receipt at the other end, nanoseconds.
+    /// Time from before the send to the kernel's receipt at the other side, in ns.
     pub latency_ns: Histogram<u64>,
-    /// The latest that a frame was sent after its time.
+    /// Maximum delay of a frame against its schedule.
     pub late: Duration,
 }
 
-/// The sockets of both ends, and what they have seen.
+/// The sockets of clients and peer, with their counters.
 struct Both<'a> {
     clients: FarmSocket,
     peer: FarmSocket,
-    /// Where the peer sends what is for each client.
+    /// Relayed address of each client, to which the peer sends.
     relayed: Vec<SocketAddrV4>,
     crowd: Option<Crowd>,
     parties: Parties<'a>,
-    /// By client: towards the peer, and back.
+    /// For each client: packets towards the peer, and back.
     seen: Vec<[Sequence; 2]>,
     latency_ns: Histogram<u64>,
     numbers: Vec<u16>,
     out: Vec<u8>,
 }
 
-/// After the last frame, for what is under way.
+/// Time after the last frame for packets on the network.
 const DRAIN: Duration = Duration::from_millis(300);
-/// The longest nap: both sockets are looked at after it.
+/// Maximum sleep before both sockets are read again.
 const TICK: Duration = Duration::from_micros(500);
 
 /// Measures one window of relayed packets.
@@ -111,9 +111,9 @@ impl<'a> Both<'a> {
         let arrival = parties.arrival;
         let (mut crowd, mut relayed) = (None, Vec::new());
         match parties.relay {
-            Some((door, _)) => {
+            Some((server, _)) => {
                 let goal = Goal::Channel(parties.peer);
-                let arrived = crowd::arrive(&mut clients, door, arrival, goal)?;
+                let arrived = crowd::arrive(&mut clients, server, arrival, goal)?;
                 for client in &arrived.clients {
                     let Some(SocketAddr::V4(at)) = client.relayed() else {
                         anyhow::bail!("a client has no IPv4 address to be reached at");
@@ -143,7 +143,7 @@ impl<'a> Both<'a> {
         })
     }
 
-    /// A frame of `client`, and one to it.
+    /// Sends a frame from `client`, and one to it.
     fn frame(&mut self, client: usize, packets: u16) -> anyhow::Result<()> {
         let Parties {
             relay,
@@ -154,11 +154,11 @@ impl<'a> Both<'a> {
         for offset in 0..packets {
             self.out.clear();
             let mut to = peer;
-            if let Some((door, _)) = relay {
+            if let Some((server, _)) = relay {
                 let length = u16::try_from(PAYLOAD_BYTES).expect("a packet is small");
                 let header = ChannelData::header(client::channel(), length);
                 self.out.extend(header);
-                to = door.server;
+                to = server.server;
             }
             self.pack(client, offset)?;
             self.clients.send(own, to, &self.out)?;
@@ -173,7 +173,7 @@ impl<'a> Both<'a> {
         Ok(())
     }
 
-    /// Appends the packet that is `offset` packets after what `client` has sent.
+    /// Appends the packet that `client` sends `offset` packets from now.
     fn pack(&mut self, client: usize, offset: u16) -> anyhow::Result<()> {
         let stamp = Stamp {
             client: u32::try_from(client).expect("clients have addresses of 32 bits"),
@@ -186,7 +186,7 @@ impl<'a> Both<'a> {
 
     fn listen_until(&mut self, until: Instant) -> anyhow::Result<()> {
         loop {
-            let heard = self.hear_clients()? + self.hear_peer()?;
+            let heard = self.receive_at_clients()? + self.receive_at_peer()?;
             let now = Instant::now();
             if now >= until {
                 return Ok(());
@@ -197,7 +197,7 @@ impl<'a> Both<'a> {
         }
     }
 
-    fn hear_peer(&mut self) -> anyhow::Result<usize> {
+    fn receive_at_peer(&mut self) -> anyhow::Result<usize> {
         let (seen, latency_ns) = (&mut self.seen, &mut self.latency_ns);
         let peer = *self.parties.peer.ip();
         Ok(self.peer.receive(|burst| {
@@ -209,7 +209,7 @@ impl<'a> Both<'a> {
         })?)
     }
 
-    fn hear_clients(&mut self) -> anyhow::Result<usize> {
+    fn receive_at_clients(&mut self) -> anyhow::Result<usize> {
         let (seen, latency_ns) = (&mut self.seen, &mut self.latency_ns);
         let is_relayed = self.parties.relay.is_some();
         Ok(self.clients.receive(|burst| {
@@ -267,12 +267,12 @@ pub fn latencies() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are apart")
 }
 
-/// Since the Unix epoch, as the kernel stamps what arrives.
+/// Time since the Unix epoch, the clock of the kernel's receive timestamps.
 fn wall() -> anyhow::Result<Duration> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?)
 }
 
-/// The address of the peer: the last of all, which no client has.
+/// Address of the peer: the last one, which no client uses.
 pub fn peer_address(arrival: &Arrival) -> Ipv4Addr {
     arrival.addresses.of(arrival.addresses.capacity() - 1)
 }

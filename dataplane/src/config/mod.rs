@@ -1,4 +1,4 @@
-//! Settings of the data plane.
+//! Settings of the data plane, and their checks.
 
 mod turn; // settings of TURN
 
@@ -170,13 +170,13 @@ pub const SETTINGS: &[Setting] = &[
 pub struct Config {
     /// Name of the node.
     pub node: String,
-    /// Address where the control plane reaches this node.
+    /// Listening address of the gRPC service, which the control plane connects to.
     pub control: ControlAddr,
-    /// Address of the metrics; `None` disables them.
+    /// Listening address of metrics and health checks; `None` disables them.
     pub metrics: Option<SocketAddr>,
     /// UDP and TCP port of media; 0 takes any free port.
     pub udp_port: u16,
-    /// Sessions are reached over TCP, too.
+    /// True: clients can also connect over TCP at the media port (RFC 6544).
     pub ice_tcp: bool,
     /// The core of each shard.
     pub cores: Vec<u32>,
@@ -184,17 +184,17 @@ pub struct Config {
     pub advertise: Vec<IpAddr>,
     /// How the kernel chooses the shard of a datagram.
     pub steering: Steering,
-    /// System calls that move datagrams.
+    /// System calls that receive and send datagrams.
     pub io: EngineChoice,
-    /// How datagrams leave: by the kernel's stack, or as Ethernet frames.
+    /// How datagrams are sent: by the kernel's stack, or as Ethernet frames.
     pub egress: EgressKind,
     /// Implementation of AES-GCM for media packets.
     pub aead: AeadChoice,
     /// Receive and send buffer of each media socket, in bytes.
     pub socket_buffer_bytes: usize,
-    /// Sessions the node takes.
+    /// Maximum number of sessions on the node.
     pub max_sessions: usize,
-    /// Tracks one publish session may declare.
+    /// Maximum number of tracks that one publish session may declare.
     pub max_tracks_per_session: usize,
     /// Settings of TURN; `None` without TURN.
     pub turn: Option<Turn>,
@@ -216,7 +216,7 @@ pub enum ControlAddr {
 pub struct Host {
     /// Name of the host.
     pub name: String,
-    /// Cores this process may run on.
+    /// Cores that this process may run on.
     pub cores: Vec<u32>,
     /// Addresses of the host, the best to advertise first.
     pub addresses: Vec<IpAddr>,
@@ -226,12 +226,12 @@ const MAX_SOCKET_BUFFER_BYTES: usize = 1 << 30;
 const MIN_SOCKET_BUFFER_BYTES: usize = 64 << 10;
 
 impl Config {
-    /// Checks `values` against `host`; all mistakes at once.
+    /// Checks `values` against `host`. Reports all mistakes together.
     pub fn check(values: &Values, host: &Host) -> Result<Self, Mistakes> {
         let mut mistakes = values.mistakes();
         let m = &mut mistakes;
         let config = (|| {
-            // Every line is evaluated before any is unwrapped, so that all mistakes are found.
+            // Each line is evaluated before any is unwrapped, so that all mistakes are found.
             let control = values.parse("control", m);
             let metrics = optional(values, "metrics", m);
             let udp_port = values.parse("udp-port", m);
@@ -277,7 +277,7 @@ impl Config {
         mistakes.into_result(config)
     }
 
-    /// Checks that the named files can be used.
+    /// Checks that the configured files can be used.
     pub fn check_files(&self) -> anyhow::Result<()> {
         let tls = self.turn.as_ref().and_then(|turn| turn.tls.as_ref());
         if let Some(tls) = tls {

@@ -16,7 +16,7 @@ use crate::limits::{
 };
 use crate::turn::Cidr;
 
-/// A checked configuration of the relay.
+/// Checked settings of TURN.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Turn {
     /// Secrets of TURN credentials.
@@ -29,39 +29,39 @@ pub struct Turn {
     pub host: Option<String>,
     /// Port of TURN over UDP and TCP; 0 takes any free port.
     pub port: u16,
-    /// Inside TLS; `None` where there is no certificate for it.
+    /// TURN over TLS; `None` without a certificate.
     pub tls: Option<Tls>,
     /// Peers that TURN clients may reach.
     pub peers: TurnPeers,
-    /// Peers that TURN clients may not reach.
+    /// Peers that TURN clients must never reach.
     pub denied: Vec<Cidr>,
-    /// Prefixes of translators in the network.
+    /// NAT64 prefixes of the network, in addition to the well-known ones.
     pub nat64: Vec<Nat64Prefix>,
-    /// Ports of relayed addresses, both ends included.
+    /// Ports of relayed addresses, inclusive.
     pub relay_ports: RangeInclusive<u16>,
 }
 
-/// The port that TURN shares with HTTP.
+/// The TLS port, which TURN shares with HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// 0 for any free one.
+    /// Port of TURN over TLS; 0 takes any free port.
     pub port: u16,
     /// Certificate and key of TURN over TLS.
     pub files: CertificateFiles,
-    /// Address of the HTTP upstream.
+    /// Address that HTTP connections to the TLS port are passed to; `None`: they are refused.
     pub http: Option<SocketAddr>,
 }
 
 /// Peers that TURN clients may reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TurnPeers {
-    /// Our own media addresses and these.
+    /// Our own media addresses, and these.
     Cluster(Vec<SocketAddr>),
     /// Every address on the public internet.
     Public,
 }
 
-/// Secrets stay out of logs.
+/// Leaves the secrets out of logs.
 impl fmt::Debug for Turn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Turn")
@@ -97,7 +97,7 @@ pub(super) fn check(values: &Values, m: &mut Mistakes) -> Option<Option<Turn>> {
             "turn-secret has {count} secrets, a rotation needs {MAX_TURN_SECRETS}"
         ));
     }
-    // Never the secret itself: this is shown on a terminal.
+    // The error must not contain the secret, because it is shown on a terminal.
     for (number, secret) in (1..).zip(&secrets) {
         let bytes = secret.len();
         if bytes < MIN_TURN_SECRET_BYTES {
@@ -142,8 +142,8 @@ pub(super) fn check(values: &Values, m: &mut Mistakes) -> Option<Option<Turn>> {
     Some((!turn.secrets.is_empty()).then_some(turn))
 }
 
-/// True if the text may be in a TURN URI (RFC 7065): an address, an IPv6 one with or without brackets, or labels of
-/// RFC 1123.
+/// True if the text can be the host of a TURN URI (RFC 7065): an IPv4 address, an IPv6 address with or without
+/// brackets, or labels of RFC 1123.
 fn is_host(text: &str) -> bool {
     let bare = text
         .strip_prefix('[')
@@ -167,7 +167,7 @@ fn is_host(text: &str) -> bool {
             .all(is_label)
 }
 
-/// `Some(None)` where there shall be none.
+/// `Some(None)` without TURN over TLS; `None` after a mistake.
 fn tls(values: &Values, m: &mut Mistakes) -> Option<Option<Tls>> {
     let files = ["tls-certificate", "tls-key"].map(|name| values.text(name));
     if values.text("turn-tls-port").is_empty() {

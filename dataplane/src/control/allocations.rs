@@ -1,4 +1,4 @@
-//! TURN allocations of all shards, for the control plane.
+//! Lists the TURN allocations of all shards for the control plane: asks each shard, and collects the replies.
 
 use std::time::Instant;
 
@@ -39,7 +39,7 @@ impl Control {
         allocations: Vec<Description>,
     ) {
         let Some(listing) = self.listings.get_mut(&request) else {
-            return; // too late
+            return; // the request has timed out
         };
         let described = allocations.into_iter().map(|one| describe(shard, one));
         listing.allocations.extend(described);

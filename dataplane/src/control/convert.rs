@@ -1,4 +1,4 @@
-//! gRPC messages <-> our types, with the checks that belong to the boundary.
+//! Converts gRPC messages to our types and back, and checks their values.
 
 use spillway_wire::dataplane as proto;
 
@@ -9,7 +9,7 @@ use crate::limits::{
     MAX_SYNC_NAME_BYTES,
 };
 use crate::media::codec::MediaKind;
-use crate::media::layer_allocation::Wish;
+use crate::media::layer_allocation::SubscriptionParams;
 use crate::media::subscription::SyncGroup;
 use crate::media::track::{LayerSpec, TrackSpec};
 use crate::peer::command::CommandError;
@@ -25,7 +25,7 @@ pub(super) fn check_id(what: &str, id: &str) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// A session need not have an owner.
+/// An empty owner is allowed: the session then has no lease.
 pub(super) fn check_owner(owner: &str) -> Result<(), CommandError> {
     match owner.is_empty() {
         true => Ok(()),
@@ -33,7 +33,7 @@ pub(super) fn check_owner(owner: &str) -> Result<(), CommandError> {
     }
 }
 
-/// Names of a group end up in SDP and RTCP: they are token characters (RFC 8830 section 2).
+/// Names of a lip sync group are written into SDP and RTCP, so only token characters are allowed (RFC 8830 section 2).
 pub(super) fn group(group: Option<&proto::SyncGroup>) -> Result<Option<SyncGroup>, CommandError> {
     let Some(proto::SyncGroup { stream, cname }) = group else {
         return Ok(None);
@@ -128,20 +128,20 @@ pub(super) fn track_spec(key: TrackKey, track: &proto::Track) -> Result<TrackSpe
     })
 }
 
-pub(super) fn wish(wish: Option<proto::Wish>) -> Wish {
-    let wish = wish.unwrap_or_default();
-    Wish {
-        paused: wish.paused,
-        max_height: wish.max_height,
-        priority: wish.priority,
+pub(super) fn subscription_params(params: Option<proto::Wish>) -> SubscriptionParams {
+    let params = params.unwrap_or_default();
+    SubscriptionParams {
+        paused: params.paused,
+        max_height: params.max_height,
+        priority: params.priority,
     }
 }
 
-pub(super) fn wish_to_proto(wish: Wish) -> proto::Wish {
+pub(super) fn params_to_proto(params: SubscriptionParams) -> proto::Wish {
     proto::Wish {
-        paused: wish.paused,
-        max_height: wish.max_height,
-        priority: wish.priority,
+        paused: params.paused,
+        max_height: params.max_height,
+        priority: params.priority,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sessions and tracks by name: their names at the control plane, their shards, their annotations.
+//! Sessions and tracks of the node by name: control plane ids, keys, shards and annotations.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::media::track::{TrackFormats, TrackSpec};
 use crate::peer::command::AnsweredTrack;
 use crate::peer::session::Peer;
 
-/// All names of the node.
+/// All sessions and tracks of the node.
 #[derive(Default)]
 pub(super) struct Directory {
     sessions: BTreeMap<SessionKey, SessionRecord>,
@@ -19,67 +19,67 @@ pub(super) struct Directory {
     key_by_ufrag: HashMap<Ufrag, SessionKey>,
     tracks: HashMap<TrackKey, TrackName>,
     track_by_id: HashMap<Arc<str>, TrackKey>,
-    /// Sessions and the time until which their clients must come, the earliest first. May contain sessions whose
-    /// clients have come, or that got a new time.
+    /// Sessions and the times at which their clients became able to send a check, the earliest first. May contain
+    /// entries that are out of date: the client sent a check, or the session got a new time.
     expected: VecDeque<(Instant, SessionKey)>,
     next_key: u64,
 }
 
-/// A session as the control plane knows it.
+/// State of a session that is needed outside of its shard.
 pub(super) struct SessionRecord {
     pub(super) id: String,
     pub(super) role: SessionRole,
     pub(super) annotation: Vec<u8>,
-    /// Owner of the lease that keeps the session; empty: none.
+    /// Server that holds the lease of the session; empty: no lease.
     pub(super) owner: Arc<str>,
-    pub(super) place: Place,
+    pub(super) location: SessionLocation,
     pub(super) connected: bool,
     ufrags: Vec<Ufrag>,
-    /// Tracks it names: keeps their keys alive.
+    /// Tracks that the session refers to; keeps their keys.
     names: Vec<TrackKey>,
 }
 
 /// Role of a session.
 pub(super) enum SessionRole {
-    /// Publishes the tracks that were declared last.
+    /// The session publishes these tracks, as last declared.
     Publish(Vec<TrackRecord>),
     Subscribe,
 }
 
-/// A published track as the control plane knows it.
+/// A declared track of a publish session.
 #[derive(Clone)]
 pub(super) struct TrackRecord {
     pub(super) spec: TrackSpec,
     pub(super) annotation: Vec<u8>,
     pub(super) muted: bool,
-    /// False when the answer has nothing of it: it cannot play.
+    /// False if the track was not negotiated, so it cannot play.
     pub(super) is_published: bool,
 }
 
-/// Shard of a session.
-pub(super) enum Place {
-    /// Here, until its first connectivity check.
+/// Thread that has a session.
+pub(super) enum SessionLocation {
+    /// The control thread, until the first connectivity check.
     Lobby {
         peer: Box<Peer>,
-        /// Time when its client could send the first check.
+        /// Time when the client became able to send its first check; `None` before.
         negotiated: Option<Instant>,
     },
-    /// The session is on this shard.
+    /// The shard that adopted the session.
     Shard(ShardId),
 }
 
 struct TrackName {
     id: Arc<str>,
     users: usize,
-    /// Negotiated formats of its publisher.
+    /// Formats that the publisher of the track negotiated; `None` until known.
     formats: Option<Arc<TrackFormats>>,
 }
 
-/// Values of a session that the control plane sets when it makes the session.
+/// Annotation and owner of a new session.
 #[derive(Debug, Default)]
-pub(super) struct About {
+pub(super) struct SessionAttributes {
     pub(super) annotation: Vec<u8>,
-    /// Server that has the client's socket; empty: none.
+    /// Server that holds the lease of the session; empty: no lease.
     pub(super) owner: Arc<str>,
 }
 
@@ -93,14 +93,20 @@ impl Directory {
         SessionKey(self.next_key)
     }
 
-    pub(super) fn insert(&mut self, id: String, role: SessionRole, about: About, peer: Peer) {
+    pub(super) fn insert(
+        &mut self,
+        id: String,
+        role: SessionRole,
+        attributes: SessionAttributes,
+        peer: Peer,
+    ) {
         let key = peer.session;
         let ufrags = peer.ufrags().to_vec();
         for ufrag in &ufrags {
             self.key_by_ufrag.insert(ufrag.clone(), key);
         }
         self.key_by_id.insert(id.clone(), key);
-        let place = Place::Lobby {
+        let location = SessionLocation::Lobby {
             peer: Box::new(peer),
             negotiated: None,
         };
@@ -108,9 +114,9 @@ impl Directory {
         let record = SessionRecord {
             id,
             role,
-            annotation: about.annotation,
-            owner: about.owner,
-            place,
+            annotation: attributes.annotation,
+            owner: attributes.owner,
+            location,
             connected: false,
             ufrags,
             names,
@@ -150,7 +156,7 @@ impl Directory {
         self.sessions.iter().map(|(key, record)| (*key, record))
     }
 
-    /// The sessions of `owner`.
+    /// Sessions whose lease `owner` holds.
     pub(super) fn owned_by(&self, owner: &str) -> Vec<SessionKey> {
         let owned = self.iter().filter(|(_, record)| *record.owner == *owner);
         owned.map(|(key, _)| key).collect()
@@ -165,10 +171,10 @@ impl Directory {
         }
     }
 
-    /// The client of session `key`, which is in the lobby, was told enough to come.
+    /// The client of session `key` can now send its first check. It must do so within the time limit of the lobby.
     pub(super) fn expect(&mut self, key: SessionKey, now: Instant) {
         if let Some(SessionRecord {
-            place: Place::Lobby { negotiated, .. },
+            location: SessionLocation::Lobby { negotiated, .. },
             ..
         }) = self.sessions.get_mut(&key)
         {
@@ -177,12 +183,12 @@ impl Directory {
         }
     }
 
-    /// True while a client is expected.
+    /// True while sessions in the lobby may have a deadline.
     pub(super) fn expects(&self) -> bool {
         !self.expected.is_empty()
     }
 
-    /// Sessions whose clients did not come in time.
+    /// Removes and returns the sessions whose clients sent no check within `wait`.
     pub(super) fn overdue_in_lobby(&mut self, now: Instant, wait: Duration) -> Vec<SessionKey> {
         let mut overdue = Vec::new();
         while let Some((at, key)) = self.expected.front().copied() {
@@ -198,14 +204,14 @@ impl Directory {
         overdue
     }
 
-    /// True while the client of `key` has not come that was told to at `at`, and nothing since.
+    /// True if session `key` is still in the lobby and its time is `at`.
     fn is_awaited(&self, key: SessionKey, at: Instant) -> bool {
-        let place = self.sessions.get(&key).map(|record| &record.place);
-        matches!(place, Some(Place::Lobby { negotiated, .. }) if *negotiated == Some(at))
+        let location = self.sessions.get(&key).map(|record| &record.location);
+        matches!(location, Some(SessionLocation::Lobby { negotiated, .. }) if *negotiated == Some(at))
     }
 
-    /// The key of the track that session `key` calls `id`; made if it is new. It is kept until the last session that
-    /// names it ends or drops it.
+    /// The key of the track with id `id`, created if unknown. The key is kept until the last session that refers to the
+    /// track ends or drops it.
     pub(super) fn name_track(&mut self, key: SessionKey, id: &str) -> TrackKey {
         let track = match self.track_by_id.get(id) {
             Some(track) => *track,
@@ -240,7 +246,7 @@ impl Directory {
         self.tracks.get(&track)?.formats.clone()
     }
 
-    /// The publisher of `track` sends `codec`: later subscribers are offered that codec first.
+    /// The publisher of `track` now sends `codec`: later subscribers are offered that codec first.
     pub(super) fn sends(&mut self, track: TrackKey, codec: &CodecSpec) {
         let name = self.tracks.get_mut(&track);
         let Some(formats) = name.and_then(|name| name.formats.as_mut()) else {
@@ -251,7 +257,7 @@ impl Directory {
         }
     }
 
-    /// An offer of publish session `key` was answered: of its tracks these can play.
+    /// Applies the answer to an offer of publish session `key`. `answered` are the negotiated tracks.
     pub(super) fn answered(&mut self, key: SessionKey, answered: &[AnsweredTrack]) {
         let Some(record) = self.sessions.get_mut(&key) else {
             return;
@@ -274,8 +280,8 @@ impl Directory {
         }
     }
 
-    /// Session `key` no longer names `track`.
-    pub(super) fn let_go(&mut self, key: SessionKey, track: TrackKey) {
+    /// Session `key` does not refer to `track` any more.
+    pub(super) fn release_name(&mut self, key: SessionKey, track: TrackKey) {
         let Some(record) = self.sessions.get_mut(&key) else {
             return;
         };
@@ -327,22 +333,22 @@ mod tests {
         let mut directory = Directory::default();
         for number in 0..count {
             let peer = factory.subscriber(SessionKey(number), &mut Entropy::System, now);
-            let about = About::default();
-            directory.insert(number.to_string(), SessionRole::Subscribe, about, peer);
+            let attributes = SessionAttributes::default();
+            directory.insert(number.to_string(), SessionRole::Subscribe, attributes, peer);
         }
         directory
     }
 
     #[test]
-    fn who_does_not_come_in_time_is_named_once() {
+    fn a_session_without_a_check_in_time_is_returned_once() {
         let start = Instant::now();
         let at = |s| start + Duration::from_secs(s);
         let mut directory = with_subscribers(4, start);
         for number in 0..4 {
             directory.expect(SessionKey(number), at(number));
         }
-        directory.expect(SessionKey(0), at(10)); // told again: it has its time again
-        directory.get_mut(SessionKey(1)).unwrap().place = Place::Shard(ShardId(0));
+        directory.expect(SessionKey(0), at(10)); // negotiated again: the time starts again
+        directory.get_mut(SessionKey(1)).unwrap().location = SessionLocation::Shard(ShardId(0));
         directory.remove(SessionKey(2));
         assert_eq!(directory.overdue_in_lobby(at(62), WAIT), []);
         assert_eq!(directory.overdue_in_lobby(at(63), WAIT), [SessionKey(3)]);
@@ -353,12 +359,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_expected_once_all_have_come() {
+    fn no_session_is_expected_after_all_have_left_the_lobby() {
         let now = Instant::now();
         let mut directory = with_subscribers(2, now);
         for number in 0..2 {
             directory.expect(SessionKey(number), now);
-            directory.get_mut(SessionKey(number)).unwrap().place = Place::Shard(ShardId(0));
+            directory.get_mut(SessionKey(number)).unwrap().location =
+                SessionLocation::Shard(ShardId(0));
         }
         assert_eq!(directory.overdue_in_lobby(now, WAIT), []);
         assert!(

@@ -1,4 +1,4 @@
-//! The gRPC service in front of the control thread: each call becomes a [`Request`].
+//! The gRPC service of the control thread: each call becomes a [`Request`].
 
 use std::collections::HashSet;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use tonic::{Request as Call, Response, Status};
 use super::Request;
 use crate::peer::command::{Answered, AnsweredTrack, CommandError, CommandReply, CommandResult};
 
-/// Hands calls to the control thread.
+/// Passes gRPC calls to the control thread.
 pub(super) struct Service {
     requests: mpsc::Sender<Request>,
     events: broadcast::Sender<proto::Event>,
@@ -22,7 +22,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// The service that passes requests to the reader of `requests`.
+    /// A service that sends its requests to the receiver of `requests`.
     pub(super) fn new(
         requests: mpsc::Sender<Request>,
         events: broadcast::Sender<proto::Event>,

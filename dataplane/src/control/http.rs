@@ -1,4 +1,4 @@
-//! Metrics and health over HTTP, for scrapers and probes.
+//! Metrics and health checks over HTTP.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -16,9 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Request;
 
-/// A scraper that sends its request slower than this is cut off.
+/// Time limit for the header of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection of any kind ends after this long.
+/// Maximum duration of a connection.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Serves `listener` until the process ends.
@@ -39,7 +39,7 @@ pub(super) async fn serve(listener: TcpListener, requests: mpsc::Sender<Request>
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), service);
-            // It does not matter how a scraper ends its connection.
+            // Errors of a scraper's connection are ignored.
             let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
         });
     }

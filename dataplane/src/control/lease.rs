@@ -1,7 +1,7 @@
-//! Leases: sessions end when the server that has their clients' sockets is gone for long enough.
+//! Leases: sessions end when the server that holds their lease does not renew it.
 //!
-//! The clock of the leases stops while no server renews any lease, so a restarted server finds all its sessions. So a
-//! lease expires only when another one is renewed.
+//! The clock of leases runs only while servers renew leases: so a lease expires only when another lease is renewed, and
+//! a server that restarts finds all its sessions.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,25 +9,25 @@ use std::time::{Duration, Instant};
 use crate::limits::{LEASE_SILENCE, LEASE_TIME, MAX_LEASES};
 use crate::peer::command::CommandError;
 
-/// The leases of all owners.
+/// Leases of all owners.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     by_owner: BTreeMap<String, Lease>,
-    /// Time in which a server renewed a lease, up to the latest renewal.
+    /// Time of the lease clock at the latest renewal. Pauses of `LEASE_SILENCE` or more do not count.
     clock: Duration,
     renewed: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Lease {
-    /// Time of a renewal.
+    /// Duration of the lease, as last renewed.
     time: Duration,
-    /// End of the lease, in time that counts.
+    /// End of the lease, on the lease clock.
     ends: Duration,
 }
 
 impl Leases {
-    /// Renews the lease of `owner` for `time` from `now`. Returns the owners with expired leases.
+    /// Renews the lease of `owner` for `time` from `now`. Returns owners whose leases have expired.
     pub(super) fn renew(
         &mut self,
         owner: &str,
@@ -58,7 +58,8 @@ impl Leases {
         Ok(ended)
     }
 
-    /// Lets the time since the latest renewal pass.
+    /// Advances the lease clock to `now`. After a pause of `LEASE_SILENCE` or more all leases start again with their
+    /// full time.
     fn pass(&mut self, now: Instant) {
         let since = self.renewed.replace(now).map(|at| now.duration_since(at));
         match since.filter(|since| *since < LEASE_SILENCE) {
@@ -71,7 +72,7 @@ impl Leases {
         }
     }
 
-    /// Time left of the lease of `owner`; zero without a lease.
+    /// Remaining time of the lease of `owner`; zero without a lease.
     pub(super) fn left(&self, owner: &str, now: Instant) -> Duration {
         let since = self.renewed.map(|at| now.duration_since(at));
         let clock = self.clock
@@ -100,7 +101,7 @@ mod tests {
     const TIME: Duration = Duration::from_secs(23);
     const INTERVAL: Duration = Duration::from_secs(2);
 
-    /// Renews for `owner` like a server, from `from` to `to`; returns the expired leases and their times.
+    /// Renews for `owner` like a server, from second `from` to `to`. Returns the expired leases with their times.
     fn renewed(
         leases: &mut Leases,
         owner: &str,
@@ -127,10 +128,10 @@ mod tests {
     }
 
     #[test]
-    fn time_in_which_nobody_renews_does_not_count() {
+    fn time_without_renewals_does_not_count() {
         let (mut leases, start) = (Leases::default(), Instant::now());
         assert!(renewed(&mut leases, "first", (start, 0, 20)).is_empty());
-        // The server is down for an hour, and another one comes back in its place.
+        // The server is down for an hour; then another server renews.
         let ended = renewed(&mut leases, "second", (start, 3_620, 3_700));
         assert_eq!(
             ended,
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_were_away_together_have_their_whole_time() {
+    fn after_a_pause_of_all_renewals_leases_have_their_full_time() {
         let (mut leases, start) = (Leases::default(), Instant::now());
         for owner in ["a", "b", "c"] {
             leases.renew(owner, TIME, start).unwrap();

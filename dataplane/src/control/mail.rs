@@ -1,10 +1,10 @@
-//! Handles messages of shards.
+//! Handles messages of shards to the control thread.
 
 use std::time::Instant;
 
 use spillway_wire::dataplane as proto;
 
-use super::directory::Place;
+use super::directory::SessionLocation;
 use super::{Control, convert};
 use crate::ice::credentials::Ufrag;
 use crate::key::{SessionKey, ShardId, TrackKey};
@@ -13,7 +13,7 @@ use crate::peer::command::{Command, CommandError, CommandReply};
 use crate::peer::output::{OfferOut, PeerState};
 
 impl Control {
-    /// Handles everything that waits in the mailbox.
+    /// Handles all messages in the mailbox.
     pub fn read_mail(&mut self, now: Instant) {
         let mesh = self.outbox.mesh().clone();
         while let Some(letter) = mesh.take_control() {
@@ -31,7 +31,7 @@ impl Control {
             } => self.on_claim(shard, &ufrag, datagram),
             ToControl::Moved { session, to } => {
                 if let Some(record) = self.directory.get_mut(session) {
-                    record.place = Place::Shard(to);
+                    record.location = SessionLocation::Shard(to);
                 }
             }
             ToControl::Sends { track, codec } => self.directory.sends(track, &codec),
@@ -73,13 +73,13 @@ impl Control {
         }
     }
 
-    /// The session moved while a command was under way; by now the directory knows where to.
+    /// A command reached a shard that does not have the session any more: sends it to the session's present shard.
     fn on_bounced(&mut self, request: u64, session: SessionKey, command: Command, now: Instant) {
-        let place = self.directory.get(session).map(|record| &record.place);
+        let location = self.directory.get(session).map(|record| &record.location);
         let sent = self.commands.get(&request);
         let waits = sent.is_some_and(|sent| sent.deadline > now);
-        match place {
-            Some(Place::Shard(shard)) if waits => {
+        match location {
+            Some(SessionLocation::Shard(shard)) if waits => {
                 let shard = *shard;
                 let command = ToShard::Command {
                     request,
@@ -88,7 +88,7 @@ impl Control {
                 };
                 self.send(shard, command);
             }
-            Some(Place::Shard(_) | Place::Lobby { .. }) | None => {
+            Some(SessionLocation::Shard(_) | SessionLocation::Lobby { .. }) | None => {
                 if let Some(sent) = self.commands.remove(&request) {
                     let error = CommandError::UnknownSession(format!("#{}", session.0));
                     let _ = sent.reply.send(Err(error));
@@ -97,7 +97,7 @@ impl Control {
         }
     }
 
-    /// A verified check arrived on `shard` for a session that does not live there.
+    /// A check with a verified password arrived on `shard`, which does not have the session.
     fn on_claim(&mut self, shard: ShardId, ufrag: &Ufrag, datagram: Datagram) {
         let session = self.directory.by_ufrag(ufrag);
         let record = session.and_then(|session| self.directory.get_mut(session));
@@ -105,8 +105,8 @@ impl Control {
             self.send(shard, ToShard::Unclaimed);
             return;
         };
-        match std::mem::replace(&mut record.place, Place::Shard(shard)) {
-            Place::Lobby { peer, .. } => {
+        match std::mem::replace(&mut record.location, SessionLocation::Shard(shard)) {
+            SessionLocation::Lobby { peer, .. } => {
                 tracing::debug!(session = record.id, shard = shard.0, "session claimed");
                 self.send(
                     shard,
@@ -116,8 +116,8 @@ impl Control {
                     },
                 );
             }
-            Place::Shard(home) => {
-                record.place = Place::Shard(home);
+            SessionLocation::Shard(home) => {
+                record.location = SessionLocation::Shard(home);
                 if home != shard {
                     let source = datagram.source;
                     self.send(
@@ -160,7 +160,7 @@ impl Control {
         }
     }
 
-    pub(super) fn tell_layer(
+    pub(super) fn publish_layer(
         &self,
         (session, track): (SessionKey, TrackKey),
         rid: String,
@@ -170,7 +170,7 @@ impl Control {
         let record = self.directory.get(session);
         let names = record.zip(self.directory.track_id(track));
         if let Some((record, track)) = names {
-            self.tell(proto::event::Event::Layer(proto::LayerChanged {
+            self.publish_event(proto::event::Event::Layer(proto::LayerChanged {
                 session: record.id.clone(),
                 track: track.to_string(),
                 rid,
@@ -189,7 +189,7 @@ impl Control {
                 record.connected = true;
                 tracing::info!(session = record.id, shard = shard.0, "session connected");
                 let (session, shard) = (record.id.clone(), u32::from(shard.0));
-                self.tell(proto::event::Event::Connected(proto::SessionConnected {
+                self.publish_event(proto::event::Event::Connected(proto::SessionConnected {
                     session,
                     shard,
                 }));
@@ -205,7 +205,7 @@ impl Control {
                 sdp,
                 mids,
             } => {
-                self.tell_offer(
+                self.publish_offer(
                     session,
                     OfferOut {
                         revision,
@@ -221,7 +221,7 @@ impl Control {
                 active,
                 reason,
             } => {
-                self.tell_layer((session, track), rid, active, reason);
+                self.publish_layer((session, track), rid, active, reason);
             }
             ShardEvent::Levels { shard, levels } => {
                 let named = |(track, dbov): (TrackKey, u8)| {
@@ -233,16 +233,16 @@ impl Control {
                 };
                 let levels = levels.into_iter().filter_map(named).collect();
                 let shard = u32::from(shard.0);
-                self.tell(proto::event::Event::Levels(proto::Levels { levels, shard }));
+                self.publish_event(proto::event::Event::Levels(proto::Levels { levels, shard }));
             }
         }
     }
 
-    pub(super) fn tell_offer(&mut self, session: SessionKey, offer: OfferOut) {
+    pub(super) fn publish_offer(&mut self, session: SessionKey, offer: OfferOut) {
         let Some(record) = self.directory.get(session) else {
             return;
         };
         let offer = convert::offer(&self.directory, record.id.clone(), offer);
-        self.tell(proto::event::Event::Offer(offer));
+        self.publish_event(proto::event::Event::Offer(offer));
     }
 }

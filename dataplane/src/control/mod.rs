@@ -1,14 +1,14 @@
-//! The control thread: takes commands from the control plane, keeps the directory of names, makes sessions, and keeps
-//! them until a shard claims them. No media passes here.
+//! The control thread: executes commands of the control plane, keeps the directory of names, creates sessions, and
+//! keeps them until a shard claims them. No media passes here.
 
-mod convert; // gRPC messages <-> our types
+mod convert; // gRPC messages to our types and back
 mod directory; // sessions and tracks by name
 mod grpc; // gRPC service
-mod lease; // sessions without a living owner
+mod lease; // leases: sessions end when their server is gone
 mod http; // metrics and health
 mod mail; // messages of shards
 mod requests; // requests of the control plane
-mod allocations; // TURN allocations of all shards
+mod allocations; // lists the TURN allocations of all shards
 pub mod run; // the loop of the control thread
 
 use std::collections::BTreeMap;
@@ -30,10 +30,10 @@ use crate::peer::command::{Command, CommandError, CommandReply, CommandResult};
 use crate::peer::output::{Output, PeerEvent, PeerState, REJECTED};
 use crate::peer::session::Peer;
 use crate::report::ShardReport;
-use directory::{Directory, Place, SessionRole};
+use directory::{Directory, SessionLocation, SessionRole};
 use lease::Leases;
 
-/// A question of the control plane and the way to answer it.
+/// A request of the control plane, with the channel for its reply.
 pub enum Request {
     /// Describe the node and its shards.
     Node(oneshot::Sender<proto::Node>),
@@ -66,22 +66,22 @@ pub enum Request {
     Metrics(oneshot::Sender<String>),
 }
 
-/// Addresses where clients reach the node.
+/// Addresses that clients use to reach the node.
 #[derive(Debug, Clone)]
-pub struct Reached {
+pub struct AdvertisedAddresses {
     /// Media addresses of the node, IP:port.
     pub addresses: Vec<String>,
     /// TURN URLs, the preferred one first.
     pub turn_urls: Vec<String>,
-    /// Ids of the secrets of TURN credentials.
+    /// Ids of the secrets that verify TURN credentials.
     pub turn_secret_ids: Vec<String>,
 }
 
-/// The state of the control thread.
+/// State of the control thread.
 pub struct Control {
     config: Config,
     incarnation: String,
-    reached: Reached,
+    advertised: AdvertisedAddresses,
     started: Instant,
     factory: PeerFactory,
     entropy: Entropy,
@@ -90,11 +90,11 @@ pub struct Control {
     outbox: Outbox,
     reports: Vec<ShardReport>,
     events: broadcast::Sender<proto::Event>,
-    /// Commands sent to shards, by request number.
+    /// Commands that wait for a shard's reply, by request number.
     commands: BTreeMap<u64, Sent>,
-    /// Questions for the whole state, by request number.
+    /// State requests that wait for descriptions of shards, by request number.
     descriptions: BTreeMap<u64, Describing>,
-    /// Questions for all TURN allocations, by request number.
+    /// Allocation requests that wait for replies of shards, by request number.
     listings: BTreeMap<u64, Listing>,
     next_request: u64,
     stopped_shards: usize,
@@ -124,7 +124,7 @@ impl Control {
     /// A control thread without sessions.
     pub fn new(
         config: Config,
-        reached: Reached,
+        advertised: AdvertisedAddresses,
         factory: PeerFactory,
         mesh: Arc<Mesh>,
         mut entropy: Entropy,
@@ -134,7 +134,7 @@ impl Control {
         Self {
             config,
             incarnation: entropy.name::<8>(),
-            reached,
+            advertised,
             started: now,
             factory,
             entropy,
@@ -153,17 +153,17 @@ impl Control {
         }
     }
 
-    /// Channel of events; every subscriber gets every event from now on.
+    /// Broadcast channel of events for the control plane.
     pub fn events(&self) -> &broadcast::Sender<proto::Event> {
         &self.events
     }
 
-    /// Random name of this process.
+    /// Random id of this process.
     pub fn incarnation(&self) -> &str {
         &self.incarnation
     }
 
-    /// Asks all shards to close their sessions and end.
+    /// Tells all shards to close their sessions and end.
     pub fn stop(&mut self) {
         let shards: Vec<_> = self.reports.iter().map(|report| report.shard).collect();
         for shard in shards {
@@ -176,13 +176,13 @@ impl Control {
         self.stopped_shards == self.reports.len()
     }
 
-    /// True while something is waited for that [`tick`](Self::tick) gives up in the end.
+    /// True while a deadline exists that [`tick`](Self::tick) must check.
     pub fn waits(&self) -> bool {
         let asked = self.commands.len() + self.descriptions.len() + self.listings.len();
         asked > 0 || self.directory.expects() || self.outbox.has_backlog()
     }
 
-    /// Checks deadlines, while any exists.
+    /// Ends sessions and requests whose deadline has passed.
     pub fn tick(&mut self, now: Instant) {
         self.outbox.flush();
         for session in self.directory.overdue_in_lobby(now, LOBBY_WAIT) {
@@ -204,7 +204,7 @@ impl Control {
         }
     }
 
-    /// Carries out `command` where the session lives, and answers `reply`.
+    /// Executes `command` where the session is, and sends the result to `reply`.
     fn run(
         &mut self,
         key: SessionKey,
@@ -216,12 +216,12 @@ impl Control {
             let _ = reply.send(Err(CommandError::UnknownSession(format!("#{}", key.0))));
             return;
         };
-        match &mut record.place {
-            Place::Lobby { peer, negotiated } => {
+        match &mut record.location {
+            SessionLocation::Lobby { peer, negotiated } => {
                 let settles = matches!(command, Command::Publish { .. } | Command::Answer { .. });
                 let result = run_in_lobby(peer, command, now);
-                // A session that could not even be made is not kept.
-                let stillborn = matches!(record.role, SessionRole::Publish(_))
+                // A new session whose first command failed is not kept.
+                let remove_on_error = matches!(record.role, SessionRole::Publish(_))
                     && negotiated.is_none()
                     && result.0.is_err();
                 if settles && result.0.is_ok() {
@@ -232,11 +232,11 @@ impl Control {
                 }
                 let _ = reply.send(result.0);
                 self.on_lobby_events(key, result.1);
-                if stillborn {
+                if remove_on_error {
                     self.directory.remove(key);
                 }
             }
-            Place::Shard(shard) => {
+            SessionLocation::Shard(shard) => {
                 let shard = *shard;
                 let request = self.new_request();
                 self.commands.insert(
@@ -262,7 +262,7 @@ impl Control {
     fn on_lobby_events(&mut self, key: SessionKey, events: Vec<PeerEvent>) {
         for event in events {
             match event {
-                PeerEvent::Offer(offer) => self.tell_offer(key, offer),
+                PeerEvent::Offer(offer) => self.publish_offer(key, offer),
                 PeerEvent::NewUfrag { ufrag, retired } => {
                     self.directory.add_ufrag(key, ufrag, retired.as_ref());
                 }
@@ -271,9 +271,9 @@ impl Control {
                     self.closed(key, reason, Some(kind));
                 }
                 PeerEvent::Rejected(track) => {
-                    self.tell_layer((key, track), String::new(), false, REJECTED);
+                    self.publish_layer((key, track), String::new(), false, REJECTED);
                 }
-                // The rest is of interest to a shard, which looks at the session when it adopts it.
+                // Other events matter only to a shard, which reads the session's state when it adopts it.
                 PeerEvent::Connected
                 | PeerEvent::TracksChanged { .. }
                 | PeerEvent::Settled
@@ -286,7 +286,7 @@ impl Control {
         }
     }
 
-    /// Forgets a session and publishes its end.
+    /// Removes a session and publishes the event of its end.
     fn closed(&mut self, key: SessionKey, reason: String, failure: Option<FailureKind>) {
         if let Some(record) = self.directory.remove(key) {
             // Shards that forward datagrams of the session must stop.
@@ -303,12 +303,12 @@ impl Control {
                 reason,
                 failure: failure.map_or("", FailureKind::label).to_owned(),
             };
-            self.tell(proto::event::Event::Closed(closed));
+            self.publish_event(proto::event::Event::Closed(closed));
         }
     }
 
-    fn tell(&self, event: proto::event::Event) {
-        // An event without subscribers is dropped: a new subscriber reads the state first.
+    fn publish_event(&self, event: proto::event::Event) {
+        // Without receivers the event is lost: a new receiver reads the state first.
         let _ = self.events.send(proto::Event { event: Some(event) });
     }
 
@@ -327,7 +327,7 @@ impl Control {
     }
 }
 
-/// Runs a command on a session that no shard has claimed. It sends no datagrams, because an ICE-lite agent waits for
+/// Runs a command on a session in the lobby. The session sends no datagrams, because an ICE-lite agent waits for
 /// checks.
 fn run_in_lobby(
     peer: &mut Peer,
@@ -339,7 +339,7 @@ fn run_in_lobby(
     (result, out.events)
 }
 
-/// Takes out of `asked` what `is_over`, in order.
+/// Removes and returns the values for which `is_over` is true, in order.
 fn take_if<T>(asked: &mut BTreeMap<u64, T>, is_over: impl Fn(&T) -> bool) -> Vec<T> {
     let over = asked.iter().filter(|(_, one)| is_over(one));
     let over: Vec<u64> = over.map(|(request, _)| *request).collect();

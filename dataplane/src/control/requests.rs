@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use spillway_wire::dataplane as proto;
 use tokio::sync::oneshot;
 
-use super::directory::{About, Place, SessionRecord, SessionRole, TrackRecord};
+use super::directory::{
+    SessionAttributes, SessionLocation, SessionRecord, SessionRole, TrackRecord,
+};
 use super::{Control, Describing, Request, convert};
 use crate::key::{SessionKey, TrackKey};
 use crate::limits::SHARD_REPLY;
@@ -19,10 +21,10 @@ use crate::report;
 type Reply = oneshot::Sender<CommandResult>;
 
 impl Control {
-    /// Answers `request`, now or when a shard has.
+    /// Handles `request`. The reply is sent now, or when a shard has replied.
     pub fn on_request(&mut self, request: Request, now: Instant) {
         let (prepared, reply) = match request {
-            // The caller may have given up: failures to send a reply are ignored below.
+            // The caller may have gone away, so failures to send a reply are ignored below.
             Request::Node(reply) => return drop(reply.send(self.node(now))),
             Request::Metrics(reply) => {
                 return drop(reply.send(report::open_metrics(&self.reports)));
@@ -102,8 +104,9 @@ impl Control {
                 let key = self.directory.next_session_key();
                 let peer = self.factory.publisher(key, &mut self.entropy, now);
                 let role = SessionRole::Publish(Vec::new());
-                let about = About::default();
-                self.directory.insert(request.session, role, about, peer);
+                let attributes = SessionAttributes::default();
+                self.directory
+                    .insert(request.session, role, attributes, peer);
                 key
             }
         };
@@ -145,7 +148,7 @@ impl Control {
             .map(|old| old.spec.key)
             .filter(|key| !stays(*key))
         {
-            self.directory.let_go(key, gone);
+            self.directory.release_name(key, gone);
         }
     }
 
@@ -169,13 +172,14 @@ impl Control {
                 let key = self.directory.next_session_key();
                 let peer = self.factory.subscriber(key, &mut self.entropy, now);
                 let role = SessionRole::Subscribe;
-                let about = About {
+                let attributes = SessionAttributes {
                     annotation: request.annotation,
                     owner: request.owner.as_str().into(),
                 };
-                self.directory.insert(request.session, role, about, peer);
+                self.directory
+                    .insert(request.session, role, attributes, peer);
                 if request.owner.is_empty() {
-                    // No lease keeps it: it is negotiated in time, or it ends.
+                    // Without a lease the session must be negotiated in time, or it ends.
                     self.directory.expect(key, now);
                 }
             }
@@ -201,7 +205,7 @@ impl Control {
             put.push(Wanted {
                 track: named,
                 kind,
-                wish: convert::wish(track.wish),
+                params: convert::subscription_params(track.wish),
                 group: convert::group(track.group.as_ref())?,
                 formats: self.directory.formats_of(named),
             });
@@ -212,7 +216,7 @@ impl Control {
             .filter_map(|id| self.directory.track_key(id));
         let remove: Vec<TrackKey> = known.collect();
         for track in &remove {
-            self.directory.let_go(key, *track);
+            self.directory.release_name(key, *track);
         }
         Ok(Prepared::Run(key, Command::Subscribe { put, remove }))
     }
@@ -257,7 +261,7 @@ impl Control {
         }
     }
 
-    /// Makes `owner` the owner of session `key`; an empty `owner` is none.
+    /// Makes `owner` the holder of the lease of session `key`; an empty `owner` means no lease.
     fn own(&mut self, key: SessionKey, owner: &str) {
         let record = self.directory.get_mut(key);
         if let Some(record) = record.filter(|record| !owner.is_empty() && *record.owner != *owner) {
@@ -278,7 +282,7 @@ impl Control {
         Ok(Prepared::Done)
     }
 
-    /// Renews a lease. Sessions of owners with expired leases end like after a command of the owner.
+    /// Renews a lease. Sessions of owners with expired leases end, as if the owner had closed them.
     fn renew_lease(
         &mut self,
         request: &proto::RenewLeaseRequest,
@@ -289,7 +293,7 @@ impl Control {
         for owner in self.leases.renew(&request.owner, time, now)? {
             let keys = self.directory.owned_by(&owner);
             let sessions = keys.len();
-            tracing::warn!(owner, sessions, "lease ran out: its sessions end");
+            tracing::warn!(owner, sessions, "lease expired: its sessions end");
             for key in keys {
                 let reason = "its server is gone".to_owned();
                 let (nobody, _) = oneshot::channel();
@@ -333,9 +337,9 @@ impl Control {
             node: self.config.node.clone(),
             incarnation: self.incarnation.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            addresses: self.reached.addresses.clone(),
-            turn_urls: self.reached.turn_urls.clone(),
-            turn_secret_ids: self.reached.turn_secret_ids.clone(),
+            addresses: self.advertised.addresses.clone(),
+            turn_urls: self.advertised.turn_urls.clone(),
+            turn_secret_ids: self.advertised.turn_secret_ids.clone(),
             uptime_ms: now.duration_since(self.started).as_millis() as u64,
             shards: shards.collect(),
             max_sessions: self.config.max_sessions as u32,
@@ -369,9 +373,9 @@ impl Control {
         let sessions = self.directory.iter().map(|(key, record)| {
             let state = described
                 .remove(&key)
-                .unwrap_or_else(|| match &record.place {
-                    Place::Lobby { peer, .. } => peer.state(),
-                    Place::Shard(_) => PeerState::default(), // between two shards right now
+                .unwrap_or_else(|| match &record.location {
+                    SessionLocation::Lobby { peer, .. } => peer.state(),
+                    SessionLocation::Shard(_) => PeerState::default(), // the session is moving between two shards
                 });
             self.session(record, state, now)
         });
@@ -402,9 +406,9 @@ impl Control {
             },
             annotation: record.annotation.clone(),
             connected: state.connected || record.connected,
-            shard: match record.place {
-                Place::Lobby { .. } => None,
-                Place::Shard(shard) => Some(u32::from(shard.0)),
+            shard: match record.location {
+                SessionLocation::Lobby { .. } => None,
+                SessionLocation::Shard(shard) => Some(u32::from(shard.0)),
             },
             tracks,
             subscriptions: subscriptions.collect(),
@@ -420,18 +424,18 @@ impl Control {
         let id = self.directory.track_id(state.track)?;
         Some(proto::Subscription {
             track: id.to_string(),
-            wish: Some(convert::wish_to_proto(state.wish)),
+            wish: Some(convert::params_to_proto(state.params)),
             mid: state.mid.clone(),
             rid: state.rid.clone(),
         })
     }
 }
 
-/// A request that was checked.
+/// A request after its checks.
 enum Prepared {
-    /// The session has to do it.
+    /// Run this command on the session.
     Run(SessionKey, Command),
-    /// The request is done.
+    /// The request is already executed.
     Done,
 }
 
@@ -452,4 +456,4 @@ fn track(record: &TrackRecord) -> proto::Track {
 }
 
 #[cfg(test)]
-mod tests; // sessions without a living owner
+mod tests; // tests: leases of sessions

@@ -1,4 +1,4 @@
-//! The loop of the control thread.
+//! The loop of the control thread, its listeners, and the shutdown.
 
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
@@ -21,10 +21,10 @@ use crate::limits::COMMAND_QUEUE;
 
 /// Interval of deadline checks.
 const TICK: Duration = Duration::from_millis(50);
-/// Time that shards have to close their sessions.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// Time limit for shards to close their sessions at shutdown.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
-/// Runs until SIGTERM or SIGINT, then lets the shards close their sessions.
+/// Runs until SIGTERM or SIGINT; then lets the shards close their sessions.
 pub async fn run(mut control: Control, config: &Config) -> anyhow::Result<()> {
     let (sender, mut requests) = mpsc::channel(COMMAND_QUEUE);
     serve(&control, config, sender).await?;
@@ -54,9 +54,9 @@ pub async fn run(mut control: Control, config: &Config) -> anyhow::Result<()> {
 
 fn stop(control: &mut Control, give_up_at: &mut Option<std::time::Instant>) {
     if give_up_at.is_none() {
-        tracing::info!("stopping: saying goodbye to all sessions");
+        tracing::info!("stopping: closing all sessions");
         control.stop();
-        *give_up_at = Some(clock::now() + GOODBYE);
+        *give_up_at = Some(clock::now() + SHUTDOWN_TIME);
     }
 }
 
@@ -89,7 +89,7 @@ async fn serve(
     Ok(())
 }
 
-/// Binds `path` and replaces a socket that a dead process left, but not the socket of a living process.
+/// Binds `path`. Replaces the socket of an ended process, but not that of a running one.
 fn bind_unix(path: &Path) -> anyhow::Result<StdUnixListener> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         anyhow::bail!(
@@ -112,7 +112,7 @@ fn bind_unix(path: &Path) -> anyhow::Result<StdUnixListener> {
     }
     let listener = StdUnixListener::bind(path)
         .with_context(|| format!("cannot listen on unix:{}", path.display()))?;
-    // Every user that can connect controls this node: allow the owner only.
+    // Every user that can connect controls this node, so only the owner may connect.
     let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(path, owner_only)?;
     listener.set_nonblocking(true)?;

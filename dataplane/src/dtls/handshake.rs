@@ -1,4 +1,4 @@
-//! State that a session and its DTLS instance share: keys, the round trip time, and the reason of a failed handshake.
+//! State that a session shares with its DTLS instance: keys, round trip time, and the reason of a failed handshake.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,15 +15,16 @@ thread_local! {
     pub(super) static CREATED: RefCell<Option<Arc<Handshake>>> = const { RefCell::new(None) };
 }
 
-/// A flight is sent again after so long while the RTT is not known (RFC 9147 section 5.8.2 names 100 ms for real time).
+/// Retransmission timeout of a flight while the RTT is unknown (RFC 9147 section 5.8.2 suggests 100 ms for real-time
+/// use).
 pub(super) const UNKNOWN_RTO: Duration = Duration::from_millis(100);
-/// Minimum retransmission timeout, with a measured round trip time.
+/// Minimum retransmission timeout when the round trip time is known.
 pub(super) const MIN_RTO: Duration = Duration::from_millis(50);
-/// Time from a failed handshake to the end of its session. Errors before the end of a handshake can be forged, and
+/// Time from the failure of a handshake to the end of its session. Errors before the end of a handshake can be forged;
 /// then the handshake still succeeds.
 pub const FAILURE_GRACE: Duration = Duration::from_secs(2);
 
-/// State that a session and its DTLS instance share.
+/// State that a session shares with its DTLS instance.
 #[derive(Default)]
 pub struct Handshake {
     rto_ms: AtomicU32,
@@ -33,9 +34,9 @@ pub struct Handshake {
 #[derive(Default)]
 pub(super) struct Noted {
     pub(super) keys: Option<Keys>,
-    /// The first failure of the handshake.
+    /// The first error of the handshake.
     failure: Option<Failure>,
-    /// Time of a fatal failure.
+    /// Time of the first error that ends the session.
     over: Option<Instant>,
 }
 
@@ -48,7 +49,7 @@ pub struct Failure {
     pub detail: String,
 }
 
-/// Kinds of failure, as they are counted and told.
+/// Kinds of failure, as counted in metrics and reported to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureKind {
     /// The client's certificate differs from the signalled fingerprint.
@@ -59,40 +60,40 @@ pub enum FailureKind {
     Alert,
     /// The handshake did not end in time.
     Timeout,
-    /// Both sides have nothing in common, or a message makes no sense.
+    /// The two sides have no common parameters, or a message is malformed.
     Protocol,
 }
 
 impl Handshake {
-    /// Takes the state of the instance that was made last on this thread.
+    /// Takes the state of the DTLS instance that was created last on this thread.
     pub fn take_created() -> Option<Arc<Self>> {
         CREATED.take()
     }
 
-    /// ICE has measured the way to the client and back.
+    /// Sets the round trip time that ICE has measured.
     pub fn measured(&self, rtt: Duration) {
         let rto = rtt.clamp(MIN_RTO, Duration::from_secs(1));
         self.rto_ms.store(rto.as_millis() as u32, Ordering::Relaxed);
     }
 
-    /// The keys, once, when the handshake is done.
+    /// Takes the keys when the handshake is complete. `None` before, and after the first call.
     pub fn take_keys(&self) -> Option<Keys> {
         self.noted().keys.take()
     }
 
-    /// The failure of the handshake and the time when the session ends; `None` while the handshake goes on.
+    /// The failure of the handshake, and the time when the session ends; `None` while the handshake continues.
     pub fn failure(&self) -> Option<(Failure, Instant)> {
         let noted = self.noted();
         let ends = noted.over? + FAILURE_GRACE;
         Some((noted.failure.clone()?, ends))
     }
 
-    /// Something failed that the instance does not know of.
+    /// Records an error that the DTLS instance does not know of.
     pub fn fail(&self, kind: FailureKind, detail: String, now: Instant) {
         let mut noted = self.noted();
         let noted = &mut *noted;
         noted.failure.get_or_insert(Failure { kind, detail });
-        // A malformed message may be of any sender, so only the timeout ends the handshake.
+        // A malformed message can be forged by any sender, so only the timeout ends the handshake.
         if kind != FailureKind::Protocol {
             noted.over.get_or_insert(now);
         }
@@ -109,7 +110,7 @@ impl Handshake {
 }
 
 impl FailureKind {
-    /// All of them, in the order of their counters.
+    /// All kinds, in the order of their counters.
     pub const ALL: [FailureKind; 5] = [
         FailureKind::Fingerprint,
         FailureKind::Certificate,
@@ -118,7 +119,7 @@ impl FailureKind {
         FailureKind::Protocol,
     ];
 
-    /// Label of its counter, and reason for clients.
+    /// Label of the counter, and reason reported to clients.
     pub fn label(self) -> &'static str {
         match self {
             FailureKind::Fingerprint => "dtls_fingerprint",

@@ -1,5 +1,5 @@
-//! The DTLS provider of the session layer, which makes an instance per session and drives it. Values that the session
-//! layer does not pass on are noted in a [`Handshake`], which the session shares.
+//! The session layer's DTLS provider: creates and drives one DTLS instance per session. Values that the session layer
+//! does not pass on are stored in a [`Handshake`], which the session shares.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,14 +16,15 @@ use super::handshake::{CREATED, FailureKind, Handshake, UNKNOWN_RTO};
 use crate::limits::DTLS_HANDSHAKE_TIME;
 use crate::srtp::{AeadChoice, Keys, MasterKey, Profile};
 
-/// Times that a flight is sent again: the pauses double, so the handshake's own limit comes first.
+/// Maximum number of retransmissions of a flight. The pauses double, so the handshake's own time limit is reached
+/// first.
 const FLIGHT_RETRIES: usize = 10;
 
-/// The crypto provider for the session layer: its own crypto, with this module's DTLS. Packets are sealed as
-/// `aead` says.
+/// A crypto provider for the session layer: the library's cryptography with this module's DTLS. Media packets are
+/// encrypted according to `aead`.
 pub fn provider(aead: AeadChoice) -> CryptoProvider {
     let inner = str0m::crypto::from_feature_flags();
-    // The session layer takes its providers by static reference; there is one for the process.
+    // The session layer requires a static reference; one provider serves the process.
     let provider = Box::leak(Box::new(Provider {
         certificates: inner.dtls_provider,
         aead,
@@ -59,7 +60,7 @@ impl DtlsProvider for Provider {
         version: DtlsVersion,
         mtu: Option<usize>,
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
-        // ICE has shown that the client receives where it sends from: no cookie is needed.
+        // ICE has proven that the client receives at its source address, so no cookie is needed.
         let mut config = dimpl::Config::builder()
             .use_server_cookie(false)
             .flight_start_rto(UNKNOWN_RTO)
@@ -169,7 +170,7 @@ fn keys(profile: SrtpProfile, material: &[u8], is_client: bool, aead: AeadChoice
         SrtpProfile::AES128_CM_SHA1_80 => Profile::Aes128CmSha1,
         SrtpProfile::AEAD_AES_128_GCM => Profile::AeadAes128Gcm,
         SrtpProfile::AEAD_AES_256_GCM => Profile::AeadAes256Gcm,
-        _ => return None, // the session layer negotiates no other
+        _ => return None, // the session layer negotiates no other profile
     };
     let (client, server) = MasterKey::split(profile, material)?;
     let (ours, theirs) = if is_client {
@@ -213,7 +214,7 @@ mod tests {
         client
     }
 
-    /// The datagrams that wait to be sent, and when to look again.
+    /// Datagrams to send, and the time of the next timeout.
     fn flight(dtls: &mut dyn DtlsInstance) -> (Vec<Vec<u8>>, Instant) {
         let (mut datagrams, mut room) = (Vec::new(), vec![0; 4_096]);
         loop {
@@ -227,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_lost_flight_is_sent_again_after_the_rtt() {
-        // (RTT in milliseconds, pause in milliseconds before jitter of a quarter)
+        // (RTT in ms, pause in ms before a jitter of 25 %)
         for (rtt, pause) in [
             (None, 100),
             (Some(1), 50),
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_not_be_mended_ends_a_handshake_and_the_first_reason_is_told() {
+    fn only_a_fatal_error_ends_a_handshake_and_the_first_reason_is_reported() {
         let (handshake, now) = (Handshake::default(), Instant::now());
         handshake.fail(FailureKind::Protocol, "no cipher suite".into(), now);
         assert_eq!(handshake.failure(), None, "it may be forged");

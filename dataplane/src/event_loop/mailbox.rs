@@ -1,4 +1,4 @@
-//! Messages from other shards and from the control thread.
+//! Handles messages from other shards and from the control thread.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::shard::route::ForeignSession;
 use crate::shard::state::Shard;
 
 impl Shard {
-    /// Handles what waits in the mailbox, within bounds. True when more may wait.
+    /// Handles a bounded number of messages. True when more may wait.
     pub fn read_mail(&mut self, now: Instant) -> bool {
         let mesh = self.outbox.mesh().clone();
         let mut left = MESH_PER_TURN;
@@ -37,7 +37,7 @@ impl Shard {
         left == 0
     }
 
-    /// True once the shard was asked to end and has.
+    /// True when the shard was told to stop and all its messages are sent.
     pub fn is_stopping(&self) -> bool {
         self.stopping
     }
@@ -68,14 +68,14 @@ impl Shard {
                     self.report.drops.count(reason);
                 }
             }
-            ToShard::Heard {
+            ToShard::AddressInUse {
                 source,
                 session,
                 home,
                 at,
             } => {
                 let foreign = ForeignSession { home, session };
-                self.peers.heard_foreign(source, foreign, at);
+                self.peers.record_foreign_received(source, foreign, at);
             }
             ToShard::NotHere(session) => self.peers.forget_session(session),
             ToShard::Unclaimed => self.report.drops.count(DropReason::UnknownUfrag),
@@ -86,7 +86,7 @@ impl Shard {
             } => {
                 self.on_command(request, session, command, now);
             }
-            ToShard::Outward(outward) => self.on_outward(&outward, now),
+            ToShard::OutgoingDatagrams(outward) => self.on_outgoing_datagrams(&outward, now),
             ToShard::Describe { request } => self.describe(request),
             ToShard::DescribeTurn { request } => self.describe_turn(request, now),
             ToShard::TrackHome { home, info, status } => self.track_home(home, info, status, now),
@@ -105,8 +105,8 @@ impl Shard {
         }
     }
 
-    /// Handles a datagram of a session of this shard, received by shard `via`. If the client has nominated a path that
-    /// arrives at another shard, and the address is proven, the session moves to that shard.
+    /// Handles a datagram of a session of this shard that shard `via` received. If the client has nominated a path
+    /// through another shard, and the address is proven, the session moves to that shard.
     fn on_datagram(
         &mut self,
         session: SessionKey,
@@ -115,12 +115,12 @@ impl Shard {
         now: Instant,
     ) {
         let Some(index) = self.peers.index_of(session) else {
-            // The session ended or moved. The control thread knows its shard at the client's next check.
+            // The session has ended or moved. At the client's next check, the control thread names its shard.
             self.report.drops.count(DropReason::UnknownSource);
             if via == self.id {
                 self.peers.forget_foreign(datagram.source);
             } else {
-                self.write_to(via, ToShard::NotHere(session));
+                self.send_to_shard(via, ToShard::NotHere(session));
             }
             return;
         };
@@ -137,7 +137,7 @@ impl Shard {
         let check = message.filter(stun::Message::is_binding_request);
         let nominates = check.is_some_and(|check| check.has_use_candidate());
         if check.is_some() {
-            // The shard that received it has verified it.
+            // The shard that received the check has verified its password.
             if let Err(reason) = self.receive_from(index, arrived.checked(nominates), now) {
                 return self.report.drops.count(reason);
             }
@@ -145,7 +145,7 @@ impl Shard {
             return self.report.drops.count(DropReason::UnknownSource);
         }
         if datagram.inside && via != self.id {
-            self.reached_by(datagram.source, via);
+            self.set_relay_shard(datagram.source, via);
         }
         decrypt::receive(self, index, &arrived, protocol, now);
         self.handle_session_events(now);
@@ -154,8 +154,8 @@ impl Shard {
         }
     }
 
-    /// Shard `via` received a datagram for session `index`: it learns of the address being in use, and gets the session
-    /// when that is where the client wants to be reached.
+    /// After a datagram for session `index` through shard `via`: tells that shard that the address is in use, and moves
+    /// the session there if the client nominated that path.
     fn after_datagram(
         &mut self,
         index: SessionIndex,
@@ -169,13 +169,16 @@ impl Shard {
         if nominates {
             peer.paths.nominated_on(source, via);
         }
-        let (session, news) = (peer.session, peer.paths.take_news(source, now));
+        let (session, last_received) = (
+            peer.session,
+            peer.paths.take_unreported_activity(source, now),
+        );
         let destination = peer.paths.take_destination(now);
-        if let Some(at) = news {
+        if let Some(at) = last_received {
             let home = self.id;
-            self.write_to(
+            self.send_to_shard(
                 via,
-                ToShard::Heard {
+                ToShard::AddressInUse {
                     source,
                     session,
                     home,
@@ -211,7 +214,7 @@ impl Shard {
                 session,
                 command,
             };
-            self.tell_control(bounced);
+            self.send_to_control(bounced);
             return;
         };
         let result = peer.apply(command, now, &mut self.out);
@@ -219,12 +222,12 @@ impl Shard {
             self.absorb(index);
         }
         self.handle_session_events(now);
-        self.tell_control(ToControl::Reply { request, result });
+        self.send_to_control(ToControl::Reply { request, result });
     }
 
     fn send_status(&mut self, track: crate::key::TrackKey, shard: ShardId) {
         if let Some(status) = self.tracks.get_mut(track).map(|entry| entry.status) {
-            self.write_to(shard, ToShard::Status(track, status));
+            self.send_to_shard(shard, ToShard::Status(track, status));
         }
     }
 
@@ -246,10 +249,10 @@ impl Shard {
                 subscription.rid = info.rid_of(layer).to_owned();
             }
         }
-        self.tell_control(ToControl::Description { request, sessions });
+        self.send_to_control(ToControl::Description { request, sessions });
     }
 
-    /// Closes every session, so that clients notice the end at once.
+    /// Closes every session, so that clients learn of the end immediately.
     fn stop(&mut self, now: Instant) {
         let indices: Vec<SessionIndex> = self.peers.iter().map(|(index, _)| index).collect();
         for index in indices {
@@ -257,7 +260,7 @@ impl Shard {
                 continue;
             };
             let reason = "the node is stopping".to_owned();
-            // Closing cannot fail.
+            // `Close` always succeeds.
             let _ = peer.apply(
                 crate::peer::command::Command::Close { reason },
                 now,

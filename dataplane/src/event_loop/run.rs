@@ -1,5 +1,5 @@
 //! The loop of a shard on its glommio executor: numbered, bounded steps, repeated while there is work. Then the shard
-//! sleeps until a socket, the doorbell or a timer is ready.
+//! sleeps until a socket or the eventfd is readable, or a timer is due.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -19,10 +19,10 @@ use crate::path::{self, Sockets};
 use crate::shard::state::Shard;
 use crate::turn::Now;
 
-/// Pause before a full socket is tried again.
+/// Pause before sending to a full socket is tried again.
 const SEND_RETRY: Duration = Duration::from_micros(500);
 
-/// Runs `shard` until it is stopped. Must be called inside an executor.
+/// Runs `shard` until it is stopped. Must be called inside a glommio executor.
 pub async fn run(
     mut shard: Shard,
     sockets: ShardSockets,
@@ -32,7 +32,7 @@ pub async fn run(
     let mut io = Sockets {
         engine: Engine::start(&start, &sockets)?,
         overflows: Overflows::default(),
-        places: sockets.places(),
+        socket_index: sockets.socket_index(),
     };
     let mut busy = BusyMeter::new(clock::now());
     let mut had_activity = true;
@@ -47,8 +47,8 @@ pub async fn run(
         let end = clock::now();
         busy.add(end.duration_since(start));
         shard.load.is_busy = more && end.duration_since(woke) >= BUSY_STRETCH;
-        // Includes work of the turn after its tick.
-        shard.periodic.has_news |= had_activity;
+        // Also counts activity after the tick in the same turn.
+        shard.periodic.has_unreported_events |= had_activity;
         had_activity = more || sleep(&mut shard, &wait);
         if !more {
             woke = clock::now();
@@ -71,18 +71,18 @@ pub async fn run(
 pub(super) fn turn(shard: &mut Shard, io: &mut Sockets, busy: &mut BusyMeter, at: Now) -> bool {
     let now = at.instant;
     shard.unix_s = at.unix_s;
-    // 1: what other threads sent.
+    // 1: messages from other threads.
     let mut more = shard.read_mail(now);
     // 2: sessions with due timers.
     more |= timers::run(shard, now);
-    // 3: the sockets, through the first hops of the path.
+    // 3: sockets, hops 1 to 3 of the path.
     more |= path::receive(shard, io, now, |shard, datagram| {
         shard.receive_turn(datagram, now);
     });
     more |= shard.receive_relayed(now);
     more |= shard.receive_streams(now);
     shard.handle_session_events(now);
-    // 4: forwards to some of the waiting sessions; the others follow in the next turn.
+    // 4: forwards to some of the waiting sessions; others follow in the next turn.
     more |= path::forward(shard, now, |shard| {
         flush(shard, io, now);
     });
@@ -90,28 +90,33 @@ pub(super) fn turn(shard: &mut Shard, io: &mut Sockets, busy: &mut BusyMeter, at
     // 5: periodic work.
     shard.tick(now, busy);
     shard.handle_session_events(now);
-    // 6: everything that is to be sent.
+    // 6: sends everything that waits.
     shard.load.is_blocked = flush(shard, io, now);
-    // 7: letters that found a mailbox full.
+    // 7: letters that did not fit into a mailbox.
     more |= shard.outbox.flush();
     more | io.engine.has_fetched()
 }
 
 fn flush(shard: &mut Shard, io: &mut Sockets, now: Instant) -> bool {
-    shard.divert(now);
+    shard.redirect(now);
     let Shard { report, egress, .. } = shard;
-    let (engine, places) = (&mut io.engine, &io.places);
+    let (engine, socket_index) = (&mut io.engine, &io.socket_index);
     let queues = &mut egress.queues;
-    let mut waits = transmit(queues, engine, (places, PortKind::Media), report);
+    let mut waits = transmit(queues, engine, (socket_index, PortKind::Media), report);
     if let Some(turn) = &mut egress.turn {
         turn.flush_peers(report);
-        waits |= transmit(turn.queues(), engine, (places, PortKind::Turn), report);
+        waits |= transmit(
+            turn.queues(),
+            engine,
+            (socket_index, PortKind::Turn),
+            report,
+        );
     }
     egress.streams.flush(now);
     waits
 }
 
-/// Waits until something comes or is due; true when it is not the tick alone.
+/// Sleeps until there is work. True when the reason is not only the tick.
 fn sleep(shard: &mut Shard, wait: &Wait) -> bool {
     let bell = shard.outbox.mesh().bell(shard.id);
     bell.fall_asleep();
@@ -139,7 +144,7 @@ fn sleep(shard: &mut Shard, wait: &Wait) -> bool {
     had_activity
 }
 
-/// Everything that can have something for `shard`.
+/// All file descriptors that `shard` must wait for.
 fn wait_for(shard: &Shard, sockets: &ShardSockets) -> io::Result<Wait> {
     let bell = shard.outbox.mesh().bell(shard.id).as_fd();
     let relayed = shard.egress.turn.iter().map(|turn| turn.sockets().as_fd());

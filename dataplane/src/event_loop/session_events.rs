@@ -8,7 +8,7 @@ use crate::peer::output::{PeerEvent, REJECTED};
 use crate::shard::state::Shard;
 
 impl Shard {
-    /// Acts upon everything sessions reported, until nothing is left.
+    /// Handles events of sessions until none is left.
     pub fn handle_session_events(&mut self, now: Instant) {
         while !self.events.is_empty() {
             for (index, event) in std::mem::take(&mut self.events) {
@@ -24,7 +24,7 @@ impl Shard {
         let session = peer.session;
         match event {
             PeerEvent::Connected => {
-                self.tell(ShardEvent::Connected {
+                self.send_event(ShardEvent::Connected {
                     session,
                     shard: self.id,
                 });
@@ -32,7 +32,7 @@ impl Shard {
             }
             PeerEvent::Closed(reason) => {
                 self.close(index);
-                self.tell(ShardEvent::Closed {
+                self.send_event(ShardEvent::Closed {
                     session,
                     reason,
                     failure: None,
@@ -41,14 +41,14 @@ impl Shard {
             PeerEvent::HandshakeFailed { kind, reason } => {
                 self.close(index);
                 self.report.handshake_failures[kind as usize] += 1;
-                self.tell(ShardEvent::Closed {
+                self.send_event(ShardEvent::Closed {
                     session,
                     reason,
                     failure: Some(kind),
                 });
             }
             PeerEvent::TracksChanged { gone } => self.publish(index, &gone, now),
-            PeerEvent::Offer(offer) => self.tell(ShardEvent::Offer {
+            PeerEvent::Offer(offer) => self.send_event(ShardEvent::Offer {
                 session,
                 revision: offer.revision,
                 sdp: offer.sdp,
@@ -62,13 +62,13 @@ impl Shard {
                 };
                 if let Some(subscription) = self.peers.subscription(at) {
                     subscription.needs_keyframe(now);
-                    self.want_keyframe(at, now);
+                    self.get_keyframe(at, now);
                 }
             }
             PeerEvent::Measured(sample) => self.report.quality.record(sample),
             PeerEvent::EstimateChanged => self.dirty.mark(index),
-            PeerEvent::Undecodable(track) => self.tell_undecodable(index, track),
-            PeerEvent::Rejected(track) => self.tell(ShardEvent::Layer {
+            PeerEvent::Undecodable(track) => self.report_undecodable(index, track),
+            PeerEvent::Rejected(track) => self.send_event(ShardEvent::Layer {
                 session,
                 track,
                 rid: String::new(),
@@ -83,7 +83,7 @@ impl Shard {
                     ufrag,
                     retired,
                 };
-                self.tell_control(changed);
+                self.send_to_control(changed);
             }
         }
     }

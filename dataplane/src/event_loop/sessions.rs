@@ -1,4 +1,4 @@
-//! Sessions that start, move and end, with their tracks and subscriptions.
+//! Sessions that arrive at, move from or end on this shard, with their tracks and subscriptions.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::shard::state::Shard;
 use crate::tree::source::Origin;
 
 impl Shard {
-    /// A session lives here from now on.
+    /// Adds a session that is new or has moved here.
     pub(super) fn adopt(&mut self, peer: Peer, now: Instant) -> SessionIndex {
         let index = self.peers.insert(peer, now);
         self.publish(index, &[], now);
@@ -24,9 +24,9 @@ impl Shard {
         index
     }
 
-    /// A session goes to where its packets land.
+    /// Moves a session to shard `to`, which receives its packets.
     pub(super) fn hand_over(&mut self, index: SessionIndex, to: ShardId, now: Instant) {
-        // Packets that wait here do not move with the session. Sealing them may end the session.
+        // Packets that wait here do not move with the session, so they are sealed now. Sealing may end the session.
         seal::seal_now(self, index, now);
         self.handle_session_events(now);
         self.after_switches();
@@ -36,8 +36,8 @@ impl Shard {
         let session = peer.session;
         let addrs: Vec<_> = peer.paths.addresses().collect();
         let moved = ToControl::Moved { session, to };
-        self.tell_control(moved);
-        self.write_to(
+        self.send_to_control(moved);
+        self.send_to_shard(
             to,
             ToShard::Adopt {
                 peer: Box::new(peer),
@@ -50,7 +50,7 @@ impl Shard {
         }
     }
 
-    /// A session is over.
+    /// Ends session `index` and the tracks that it publishes.
     pub(super) fn close(&mut self, index: SessionIndex) {
         let Some(peer) = self.peers.get_mut(index) else {
             return;
@@ -65,7 +65,7 @@ impl Shard {
         self.take_out(index);
     }
 
-    /// Takes a session out of all tables and sends nothing.
+    /// Removes a session from all tables; sends nothing.
     fn take_out(&mut self, index: SessionIndex) -> Option<Peer> {
         if let Some(peer) = self.peers.get_mut(index)
             && let Role::Subscribe(subscriber) = &peer.role
@@ -79,9 +79,9 @@ impl Shard {
             }
         }
         let peer = self.peers.remove(index)?;
-        // The next session at this index must not get packets of this one.
+        // The next session with this index must not get packets of this one.
         let forwarding = &mut self.forwarding;
-        forwarding.schedule.take_of(index, &mut forwarding.portions);
+        forwarding.schedule.take_of(index, &mut forwarding.pending);
         self.timers.clear(index.0);
         peer.paths
             .addresses()

@@ -1,5 +1,5 @@
-//! Periodic work of a shard, every 100 ms: bit rates, unanswered keyframe requests, layers, levels, counters. Its cost
-//! depends on what was active since the last tick, not on the number of sessions.
+//! Periodic work of a shard, every 100 ms: bit rates, unanswered keyframe requests, layers, levels, counters. The cost
+//! depends on the activity since the last tick, not on the number of sessions.
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,9 @@ use crate::media::track::TrackStatus;
 use crate::mesh::message::{ShardEvent, ToControl};
 use crate::shard::state::Shard;
 
-/// A rate that moved by less than this part is not worth telling.
+/// Minimum relative change of a bit rate that is reported.
 const NOTABLE: f64 = 0.1;
-/// A shard that works less than this part of the time does nothing but look at the time.
+/// A shard that works for less than this fraction of the time counts as idle.
 const IDLE: f64 = 0.01;
 
 impl Shard {
@@ -24,8 +24,8 @@ impl Shard {
         }
     }
 
-    /// Something other than the tick woke the shard. What begins on a quiet one is measured when it has gone on for a
-    /// while, not by its first packet.
+    /// Records that the shard was woken by something other than the tick. Activity on an idle shard is measured after
+    /// the usual interval, not at its first packet.
     pub fn note_activity(&mut self, now: Instant) {
         if self.is_quiet() {
             self.periodic.next_tick = now + TICK;
@@ -37,10 +37,10 @@ impl Shard {
         waits
             && self.dirty.is_empty()
             && self.periodic.levels_were_silent
-            && !self.periodic.has_news
+            && !self.periodic.has_unreported_events
     }
 
-    /// Does the due periodic work; `busy` measures the part of the time spent working.
+    /// Does the due periodic work; `busy` measures the fraction of time spent working.
     pub fn tick(&mut self, now: Instant, busy: &mut BusyMeter) {
         if now < self.periodic.next_tick {
             return;
@@ -57,8 +57,8 @@ impl Shard {
             self.periodic.next_report = now + REPORT_INTERVAL;
             self.report.busy_fraction = busy.take(now);
             self.send_report();
-            // A shard that was busy reports once more that it is idle.
-            self.periodic.has_news = self.report.busy_fraction >= IDLE;
+            // A shard that was busy sends one more report when it is idle.
+            self.periodic.has_unreported_events = self.report.busy_fraction >= IDLE;
         }
     }
 
@@ -97,7 +97,7 @@ impl Shard {
             .collect();
         let silent = levels.is_empty();
         if !(silent && self.periodic.levels_were_silent) {
-            self.tell(ShardEvent::Levels {
+            self.send_event(ShardEvent::Levels {
                 shard: self.id,
                 levels,
             });
@@ -111,11 +111,11 @@ impl Shard {
         self.report.turn = turn.map(|turn| Box::new(turn.server().counts().clone()));
         self.report.streams = self.egress.streams.counts().clone();
         let report = Box::new(self.report.clone());
-        self.tell_control(ToControl::Report(report));
+        self.send_to_control(ToControl::Report(report));
     }
 }
 
-/// Measures the part of the time spent working.
+/// Measures the fraction of time spent working.
 #[derive(Debug)]
 pub struct BusyMeter {
     busy: Duration,
@@ -131,7 +131,7 @@ impl BusyMeter {
         }
     }
 
-    /// Adds time that the shard worked.
+    /// Adds time spent working.
     pub fn add(&mut self, time: Duration) {
         self.busy += time;
     }

@@ -1,14 +1,14 @@
-//! Sessions with due timers: their own work, and packets that are sent without media.
+//! Sessions with due timers: timeouts of the session, and packets that are sent without media.
 
 use std::time::Instant;
 
 use crate::key::SessionIndex;
 use crate::limits::TIMERS_PER_TURN;
-use crate::send::queue::Outlet;
+use crate::send::queue::SendContext;
 use crate::send::{padding, report};
 use crate::shard::state::Shard;
 
-/// Handles due timers, within bounds. True when more may be due.
+/// Handles a bounded number of due timers. True when more may be due.
 pub(super) fn run(shard: &mut Shard, now: Instant) -> bool {
     shard.turn_timeout(now);
     for _ in 0..TIMERS_PER_TURN {
@@ -28,7 +28,7 @@ pub(super) fn run(shard: &mut Shard, now: Instant) -> bool {
     true
 }
 
-/// Sends due packets of a session: sender reports, and padding that probes its path.
+/// Sends due packets of a session: sender reports, and padding that probes the path.
 fn send_periodic(shard: &mut Shard, index: SessionIndex, now: Instant) {
     let Some(peer) = shard.peers.get_mut(index) else {
         return;
@@ -37,14 +37,14 @@ fn send_periodic(shard: &mut Shard, index: SessionIndex, now: Instant) {
         return;
     };
     if let Some(subscriber) = peer.subscriber() {
-        let mut outlet = Outlet {
+        let mut context = SendContext {
             queue: shard.egress.queues.to(path.remote),
             path,
             now,
             report: &mut shard.report,
         };
-        report::send_due(&mut subscriber.slots, &mut subscriber.send, &mut outlet);
-        padding::send_due(&mut subscriber.slots, &mut subscriber.send, &mut outlet);
+        report::send_due(&mut subscriber.slots, &mut subscriber.send, &mut context);
+        padding::send_due(&mut subscriber.slots, &mut subscriber.send, &mut context);
     }
     let deadline = peer.deadline();
     shard.timers.set(index.0, deadline);

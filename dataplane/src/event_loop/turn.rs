@@ -1,8 +1,8 @@
-//! TURN on this shard: messages of clients and datagrams of peers.
+//! TURN on this shard: handles messages of clients and datagrams of peers.
 //!
-//! Data of a client for our own media port stays inside the process: it goes to [`path::classify`] with the relayed
-//! address as source. Datagrams of sessions to the relayed address are taken out before they reach the kernel
-//! ([`Shard::divert`]).
+//! Data from a client to our own media port stays inside the process: it goes to [`path::classify`] with the relayed
+//! address as source. Datagrams of sessions to the relayed address are removed from the media queues before they reach
+//! the kernel ([`Shard::redirect`]).
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use crate::shard::turn_service::TurnService;
 use crate::turn::{Client, Event, Now, Outcome, Relay};
 
 impl Shard {
-    /// A datagram came by TURN's socket.
+    /// Handles a datagram from the TURN socket.
     pub(super) fn receive_turn(&mut self, datagram: &Arrived<'_>, now: Instant) {
         let Some(turn) = &self.egress.turn else {
             return;
@@ -32,7 +32,7 @@ impl Shard {
         self.turn_message(&client, datagram.bytes, now);
     }
 
-    /// Handles a client's message, over any transport.
+    /// Handles a client's message, from any transport.
     pub(super) fn turn_message(&mut self, client: &Client, bytes: &[u8], now: Instant) {
         let Some(turn) = &mut self.egress.turn else {
             return;
@@ -54,7 +54,7 @@ impl Shard {
         self.on_turn_events(now);
     }
 
-    /// The stream of a client has ended.
+    /// Handles the end of a client's stream.
     pub(super) fn turn_client_gone(&mut self, client: &Client, now: Instant) {
         if let Some(turn) = &mut self.egress.turn {
             turn.server.client_gone(client);
@@ -62,12 +62,11 @@ impl Shard {
         }
     }
 
-    /// A client's data goes to a peer.
+    /// Sends a client's data to a peer.
     fn relay(&mut self, relay: &Relay, message: &[u8], now: Instant) {
         let bytes = &message[relay.payload.clone()];
         if self.ice.candidates.as_slice().contains(&relay.peer) {
-            // A message of a stream can be longer than a datagram of the media socket, and later code relies on that
-            // limit.
+            // A message of a stream can be longer than a datagram of the media socket. Later code relies on that limit.
             if bytes.len() > MAX_DATAGRAM_BYTES {
                 return self.report.drops.count(DropReason::Truncated);
             }
@@ -77,7 +76,7 @@ impl Shard {
                 local: Some(relay.peer.ip()),
                 inside: true,
             };
-            return path::take_in(self, &arrived, now);
+            return path::receive_datagram(self, &arrived, now);
         }
         let Some(turn) = &mut self.egress.turn else {
             return;
@@ -120,7 +119,7 @@ impl Shard {
         }
     }
 
-    /// Takes what peers outside this process sent to relayed addresses. True when more may wait.
+    /// Receives datagrams of peers outside this process to relayed addresses. True when more may wait.
     pub(super) fn receive_relayed(&mut self, now: Instant) -> bool {
         let Self { egress, report, .. } = self;
         let Egress { turn, streams, .. } = egress;
@@ -150,7 +149,7 @@ impl Shard {
         }
     }
 
-    /// Describes all allocations to the control thread.
+    /// Sends descriptions of all allocations to the control thread.
     pub(super) fn describe_turn(&mut self, request: u64, now: Instant) {
         let turn = self.egress.turn.as_ref();
         let described = ToControl::Allocations {
@@ -158,6 +157,6 @@ impl Shard {
             shard: self.id,
             allocations: turn.map_or_else(Vec::new, |turn| turn.server.describe(now)),
         };
-        self.tell_control(described);
+        self.send_to_control(described);
     }
 }

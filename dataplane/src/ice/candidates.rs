@@ -1,7 +1,7 @@
 //! Maps the local address of a datagram to an advertised address.
 //!
-//! Behind a 1:1 NAT the kernel sees another address than the client used; the session layer only knows
-//! the advertised ones.
+//! Behind a 1:1 NAT the kernel sees another local address than the client used. The session layer knows only the
+//! advertised addresses.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 pub struct Candidates(Vec<SocketAddr>);
 
 impl Candidates {
-    /// The node is reached at `ips`, all on `port`. There has to be one.
+    /// A node that is reached at `ips`, which must not be empty, all with `port`.
     pub fn new(ips: &[IpAddr], port: u16) -> Self {
         assert!(
             !ips.is_empty(),
@@ -24,7 +24,7 @@ impl Candidates {
         &self.0
     }
 
-    /// The candidate that `source` used when it sent to our `local` address.
+    /// The advertised address that `source` sent to, given `local`, the local address that the kernel reports.
     pub fn for_datagram(&self, source: SocketAddr, local: Option<IpAddr>) -> SocketAddr {
         let used = self
             .0

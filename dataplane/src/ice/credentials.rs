@@ -1,7 +1,7 @@
-//! ICE credentials that every shard can verify by itself.
+//! ICE credentials that every shard can verify on its own.
 //!
-//! The password of a session is derived from its ufrag with a key of this process. So every shard can verify the first
-//! connectivity check by itself. A flood of forged checks costs one HMAC each and reaches no other thread.
+//! The password of a session is derived from its ufrag with a key of this process, so every shard can verify the first
+//! connectivity check without another thread. A flood of forged checks costs one HMAC per check.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use spillway_wire::stun::{self, Message};
 
 use crate::io::entropy::Entropy;
 
-/// Makes and checks credentials. One for the node, which each session has at hand.
+/// Creates and verifies ICE credentials; one key per node, shared by all sessions.
 #[derive(Clone)]
 pub struct IceKey(Arc<hmac::Key>);
 
-/// The local half of an ICE username.
+/// Our ufrag: the part of an ICE username before the colon.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ufrag(pub Box<str>);
 
-/// ICE credentials of one of our agents.
+/// ICE credentials of one agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// ICE username fragment of the session.
@@ -27,24 +27,24 @@ pub struct Credentials {
     pub pass: String,
 }
 
-/// Characters of a ufrag: 80 random bits. RFC 8839 section 5.4 asks for at least 4, with 24 bits.
+/// Characters of a ufrag: 80 random bits. RFC 8839 section 5.4 requires at least 4 characters, with 24 bits.
 const UFRAG_DIGITS: usize = 20;
 
 impl IceKey {
-    /// Makes a random key of the process.
+    /// A random key for this process.
     pub fn generate(entropy: &mut Entropy) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &entropy.bytes::<32>());
         Self(Arc::new(key))
     }
 
-    /// Credentials for a new session.
+    /// New credentials for a session.
     pub fn credentials(&self, entropy: &mut Entropy) -> Credentials {
         let ufrag = entropy.name::<{ UFRAG_DIGITS / 2 }>();
         let pass = self.password(&ufrag);
         Credentials { ufrag, pass }
     }
 
-    /// True when the sender of `message`, addressed to the session of `ufrag`, knows its password.
+    /// True when `message`, sent to the session with `ufrag`, is protected with the session's password.
     pub fn verifies(&self, ufrag: &str, message: &Message<'_>) -> bool {
         if ufrag.len() != UFRAG_DIGITS {
             return false;
@@ -52,7 +52,7 @@ impl IceKey {
         let Some(integrity) = message.integrity() else {
             return false;
         };
-        // The name has to be among what the password protects.
+        // USERNAME must be protected by MESSAGE-INTEGRITY.
         if message.find_protected(stun::kinds::USERNAME).is_none() {
             return false;
         }
@@ -65,7 +65,7 @@ impl IceKey {
         constant_time_eq(context.sign().as_ref(), integrity.mac)
     }
 
-    /// 128 bits in 32 characters of the ice-char alphabet (RFC 8839 section 5.4 asks for 22 or more).
+    /// The password of `ufrag`: 128 bits in 32 ice-char characters (RFC 8839 section 5.4 requires at least 22).
     pub(crate) fn password(&self, ufrag: &str) -> String {
         const DIGITS: [char; 16] = [
             '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
@@ -88,7 +88,7 @@ fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
 pub(crate) mod tests {
     use super::*;
 
-    /// A connectivity check as a client that was given `credentials` sends it.
+    /// A connectivity check of a client that has `credentials`.
     pub(crate) fn check(credentials: &Credentials, use_candidate: bool) -> Vec<u8> {
         let controlling = (0x802a, &7_u64.to_be_bytes()[..]);
         let priority = (0x0024, &1_u32.to_be_bytes()[..]);
@@ -96,7 +96,7 @@ pub(crate) mod tests {
         check_with(credentials, &all[..2 + usize::from(use_candidate)])
     }
 
-    /// A check with these attributes behind the username.
+    /// A check with these attributes after USERNAME.
     pub(crate) fn check_with(credentials: &Credentials, more: &[(u16, &[u8])]) -> Vec<u8> {
         check_from("peer", credentials, more)
     }
@@ -133,7 +133,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn only_who_was_given_the_password_passes() {
+    fn only_checks_with_the_password_pass() {
         let key = IceKey::generate(&mut Entropy::System);
         let credentials = key.credentials(&mut Entropy::System);
         let good = check(&credentials, false);

@@ -1,13 +1,13 @@
-//! The only place that reads the clock.
+//! The only place that reads the system's clocks.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Now, on the monotonic clock.
+/// Current time of the monotonic clock.
 pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Wall clock, seconds since 1970, for timestamps outside of this process.
+/// Wall clock in seconds since 1970, for timestamps outside of this process.
 pub fn unix_s() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())

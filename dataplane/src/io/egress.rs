@@ -1,7 +1,7 @@
-//! Datagrams that leave as Ethernet frames through a packet socket, instead of the kernel's UDP and IP.
+//! Sends datagrams as Ethernet frames through a packet socket, instead of the kernel's UDP and IP.
 //!
-//! The kernel's UDP and IP cost more than all other work of the kernel for a datagram. Frames also bypass the host's
-//! firewall, so the operator must enable them.
+//! The kernel's UDP and IP cost more than all other kernel work for a datagram. Frames bypass the host's firewall, so
+//! the operator must enable them.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -21,7 +21,7 @@ use super::sys::{self, Message};
 /// Minimum MTU of every IPv6 path (RFC 8200 section 5).
 const MIN_IPV6_MTU: usize = 1_280;
 
-/// How datagrams leave: by the kernel's stack, or as Ethernet frames.
+/// How datagrams are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EgressKind {
     /// Through the kernel's UDP and IP.
@@ -34,18 +34,18 @@ pub enum EgressKind {
 pub struct Egress {
     socket: OwnedFd,
     watched: Watched,
-    /// The port of each socket, by its place.
+    /// Port of each socket, by index in [`ShardSockets`](super::udp::ShardSockets).
     ports: Vec<u16>,
     identification: u16,
-    /// The kernel takes joined datagrams (Linux 6.2), as far as is known since the routes last changed.
+    /// True until the kernel refuses joined datagrams in frames (needs Linux 6.2). Set again when routes change.
     joins: bool,
-    /// Interfaces that took none, since the routes last changed.
+    /// Interfaces that refused frames since the last change of routes.
     failed: HashSet<u32>,
-    /// Interfaces that the last messages left through as frames.
+    /// For each of the last messages, the interface if it was sent as a frame.
     tried: Vec<Option<u32>>,
 }
 
-/// Why there is no packet socket.
+/// Reason why frames cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum EgressError {
     /// The process has no CAP_NET_RAW.
@@ -55,15 +55,15 @@ pub enum EgressError {
         program()
     )]
     Forbidden,
-    /// The kernel does not support it.
+    /// The kernel refused the packet socket.
     #[error("egress packet is refused: {0}")]
     Refused(io::Error),
-    /// Routes cannot be read.
+    /// The routes of the host cannot be read.
     #[error("cannot read the host's routes: {0}")]
     Routes(io::Error),
 }
 
-/// Values that a shard needs to make its [`Egress`].
+/// Parts from which each shard makes its [`Egress`].
 #[derive(Debug, Clone)]
 pub struct EgressStart {
     watch: Arc<RouteWatch>,
@@ -71,7 +71,7 @@ pub struct EgressStart {
 }
 
 impl EgressStart {
-    /// Watches the host's routes. Fails if a packet socket is not available.
+    /// Starts watching the host's routes. Fails if a packet socket is not available.
     pub fn new(buffer_bytes: usize) -> Result<Self, EgressError> {
         sys::packet_socket(buffer_bytes).map_err(refused)?;
         let watch = RouteWatch::start().map_err(EgressError::Routes)?;
@@ -92,7 +92,7 @@ impl EgressStart {
         })
     }
 
-    /// The egress of a shard with sockets at `ports`.
+    /// The egress of a shard whose sockets have these `ports`.
     pub fn egress(&self, ports: Vec<u16>) -> Result<Egress, EgressError> {
         Ok(Egress {
             socket: sys::packet_socket(self.buffer_bytes).map_err(refused)?,
@@ -107,7 +107,7 @@ impl EgressStart {
 }
 
 impl Egress {
-    /// Called before a batch: takes the newest routes.
+    /// Takes the newest routes. Must be called before a batch.
     pub fn begin(&mut self) {
         self.tried.clear();
         if self.watched.refresh() {
@@ -116,7 +116,7 @@ impl Egress {
         }
     }
 
-    /// The frame of `message` of the socket at `place`, if it can leave as one.
+    /// The frame for `message` of the socket at index `place`; `None` if the kernel's stack must send it.
     pub fn frame(&mut self, place: usize, message: &Message<'_>) -> Option<Frame> {
         let frame = self.find(place, message);
         self.tried.push(frame.map(|frame| frame.hop.interface));
@@ -130,7 +130,8 @@ impl Egress {
             .segment_bytes
             .map_or(message.bytes.len(), usize::from);
         let packet = header_bytes(to.is_ipv6()) + datagram;
-        // If the path may have a smaller MTU than the link, the stack knows it, or fragments.
+        // If the path may have a smaller MTU than the link, the stack must send, because it knows the path MTU or
+        // fragments.
         let most = if to.is_ipv6() {
             MIN_IPV6_MTU
         } else {
@@ -155,13 +156,13 @@ impl Egress {
         })
     }
 
-    /// True when message `index` of those tried last left as a frame.
+    /// True when message `index` of the last batch was sent as a frame.
     pub fn is_framed(&self, index: usize) -> bool {
         self.tried.get(index).is_some_and(Option::is_some)
     }
 
-    /// Handles the failure of message `index`, which was joined or not; with
-    /// [`Interrupted`](io::ErrorKind::Interrupted) it goes through the stack the next time.
+    /// Handles the failure of message `index`, which was joined or not. If [`translate`](Self::translate) makes it
+    /// [`Interrupted`](io::ErrorKind::Interrupted), the next attempt uses the kernel's stack.
     pub fn failed(&mut self, index: usize, is_joined: bool, error: &io::Error) {
         let Some(interface) = self.tried.get(index).copied().flatten() else {
             return;
@@ -177,10 +178,10 @@ impl Egress {
         }
     }
 
-    /// The error of a framed message as its sender shall see it.
+    /// The error of a frame as the caller must see it.
     pub fn translate(error: io::Error) -> io::Error {
         match error.raw_os_error() {
-            // The queue of the device dropped it, or a filter did: it has no claim on another try.
+            // The queue of the device or a filter dropped the frame; it is not sent again.
             Some(libc::ENOBUFS) => io::Error::other("the device's queue takes no frame"),
             _ if is_passing(&error) => error,
             _ => io::ErrorKind::Interrupted.into(),
@@ -188,7 +189,7 @@ impl Egress {
     }
 }
 
-/// Says nothing about frames.
+/// True for errors that are not caused by frames.
 fn is_passing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
 }
@@ -220,7 +221,7 @@ impl FromStr for EgressKind {
     }
 }
 
-/// Name of this program, for errors.
+/// Name of this program, for error texts.
 fn program() -> String {
     let program = std::env::current_exe();
     program.map_or_else(|_| "PROGRAM".into(), |path| path.display().to_string())
@@ -237,15 +238,15 @@ fn refused(error: io::Error) -> EgressError {
 mod tests {
     use std::net::IpAddr;
 
-    use super::super::route::{Facts, Link, Local, Neighbour, Reachability, Route, Way};
+    use super::super::route::{Facts, Link, Local, Neighbour, Reachability, Route, RouteTarget};
     use super::*;
 
-    /// Everything by one router, with an MTU of 1,500.
+    /// Routes to everything through one router, with an MTU of 1,500 bytes.
     fn routes(router: u8) -> Routes {
         let all = |to: &str, via: &str| Route {
             to: to.parse().unwrap(),
             length: 0,
-            way: Way::Link {
+            target: RouteTarget::Link {
                 interface: 7,
                 router: Some(via.parse().unwrap()),
                 mtu: u32::MAX,
@@ -286,7 +287,7 @@ mod tests {
         }
     }
 
-    /// `None` where this process may not.
+    /// `None` where this process may not open a packet socket.
     fn egress() -> Option<(EgressStart, Egress)> {
         let start = EgressStart::fixed(routes(1));
         if start.is_none() {
@@ -361,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_sender_hears_of_a_frame() {
+    fn errors_of_frames_are_translated_for_the_sender() {
         let kind = |errno| Egress::translate(io::Error::from_raw_os_error(errno)).kind();
         assert_eq!(kind(libc::EAGAIN), io::ErrorKind::WouldBlock);
         assert_eq!(

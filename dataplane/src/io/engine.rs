@@ -1,6 +1,6 @@
 //! Interface of the two I/O engines (`recvmmsg`/`sendmmsg` and io_uring), chosen with `--io`.
 //!
-//! Sockets are named by their place in [`ShardSockets::iter`]. Nothing here waits.
+//! Sockets are named by their index in [`ShardSockets::iter`]. No call waits.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,32 +18,32 @@ use crate::limits::{MAX_MESSAGE_BYTES, RECEIVE_BATCH, SEND_BATCH};
 pub enum EngineKind {
     /// System calls `recvmmsg` and `sendmmsg`.
     Mmsg,
-    /// A ring of the shard's own, with receives that stay armed.
+    /// An io_uring of the shard, with multishot receives.
     Uring,
 }
 
-/// Setting of the operator.
+/// Value of the setting `io`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineChoice {
-    /// This one, or an error.
+    /// This engine, or an error.
     Only(EngineKind),
-    /// io_uring if the kernel supports it, otherwise the other one.
+    /// io_uring if the kernel supports it, otherwise `recvmmsg` and `sendmmsg`.
     Auto,
 }
 
-/// Values that an engine is started with.
+/// Parts from which each shard makes its [`Engine`].
 #[derive(Clone)]
 pub struct EngineStart {
-    /// System calls for datagrams.
+    /// System calls that receive and send datagrams.
     pub kind: EngineKind,
-    /// Start values of frames, if enabled.
+    /// For sending Ethernet frames; `None` if this is off.
     pub egress: Option<EgressStart>,
 }
 
-/// The engine of one shard, made on its thread.
+/// Receives and sends the datagrams of one shard. Must be made on the shard's thread.
 pub struct Engine {
     calls: Calls,
-    /// The packet socket, if frames leave through one.
+    /// For sending Ethernet frames, if enabled.
     egress: Option<Box<Egress>>,
     sent_at: Instant,
 }
@@ -53,37 +53,37 @@ enum Calls {
     Uring(Box<Uring>),
 }
 
-/// The batches of all sockets.
+/// State of `recvmmsg` and `sendmmsg`.
 struct Mmsg {
     sockets: Vec<OwnedFd>,
     packet: Option<OwnedFd>,
     batches: Vec<ReceiveBatch>,
-    /// Number of messages in the last batches.
+    /// Number of messages received from each socket in the last call.
     counts: Vec<usize>,
     send: SendBatch,
-    /// Result of the last messages: this many were sent, and the next one failed.
+    /// Number of the last messages that were sent; the next one failed.
     sent: usize,
     error: Option<i32>,
 }
 
-/// Why an engine does not start.
+/// Reason why an engine cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The ring cannot be set up.
+    /// The io_uring cannot be set up.
     #[error(transparent)]
     Ring(#[from] UringError),
-    /// The ring works, but completions would interrupt the shard.
+    /// The kernel's io_uring would interrupt the shard for completions.
     #[error("io_uring of this kernel has no deferred task work (needs linux 6.1)")]
     NotDeferred,
-    /// A socket's descriptor cannot be duplicated.
+    /// The descriptor of a socket cannot be duplicated.
     #[error("cannot duplicate a socket: {0}")]
     Socket(#[from] io::Error),
-    /// The packet socket cannot be set up.
+    /// The packet socket for frames cannot be set up.
     #[error(transparent)]
     Egress(#[from] EgressError),
 }
 
-/// Sizes of a ring: all messages of a batch are handled before their buffers are given back.
+/// Sizes of the ring: all messages of a batch are handled before their buffers are returned.
 const SIZES: UringSizes = UringSizes {
     messages: SEND_BATCH as u16,
     buffers: (2 * RECEIVE_BATCH) as u16,
@@ -91,7 +91,7 @@ const SIZES: UringSizes = UringSizes {
 };
 
 impl EngineChoice {
-    /// The engine this kernel can run; what stands against the other one, where that was preferred.
+    /// The engine that this kernel can run. Also returns why the preferred one cannot run, if the setting is `auto`.
     pub fn probe(self) -> Result<(EngineKind, Option<EngineError>), EngineError> {
         match self {
             EngineChoice::Only(EngineKind::Mmsg) => Ok((EngineKind::Mmsg, None)),
@@ -108,7 +108,7 @@ impl EngineChoice {
 }
 
 impl Engine {
-    /// Starts on `sockets`. Has to be called on the thread that uses it.
+    /// Starts the engine on `sockets`. Must be called on the thread that uses it.
     pub fn start(start: &EngineStart, sockets: &ShardSockets) -> Result<Self, EngineError> {
         let egress = match &start.egress {
             Some(start) => Some(Box::new(start.egress(sockets.ports()?)?)),
@@ -129,7 +129,7 @@ impl Engine {
         })
     }
 
-    /// Receives from all sockets; returns the number of messages, and whether more may wait.
+    /// Receives from all sockets. Returns the number of messages, and whether more may wait.
     pub fn receive(&mut self) -> io::Result<(usize, bool)> {
         match &mut self.calls {
             Calls::Mmsg(mmsg) => mmsg.receive(),
@@ -140,8 +140,8 @@ impl Engine {
         }
     }
 
-    /// True when something has arrived that no socket will be readable for: do not sleep before the next
-    /// [`receive`](Self::receive).
+    /// True when messages were fetched for which no socket becomes readable. The shard must then call
+    /// [`receive`](Self::receive) before it sleeps.
     pub fn has_fetched(&self) -> bool {
         match &self.calls {
             Calls::Mmsg(_) => false,
@@ -149,8 +149,8 @@ impl Engine {
         }
     }
 
-    /// Message `index` of the last [`receive`](Self::receive), and its socket; `None` when its sender
-    /// has no IP address.
+    /// Socket index and content of message `index` of the last [`receive`](Self::receive); `None` when its sender has
+    /// no IP address.
     pub fn get(&self, index: usize) -> Option<(usize, Received<'_>)> {
         match &self.calls {
             Calls::Mmsg(mmsg) => mmsg.get(index),
@@ -158,7 +158,7 @@ impl Engine {
         }
     }
 
-    /// Tries to send the first of `messages`; how many were tried, at least one.
+    /// Tries to send the first of `messages`. Returns how many were tried, at least one.
     pub fn send<'a>(
         &mut self,
         socket: usize,
@@ -205,7 +205,7 @@ impl Engine {
         }
     }
 
-    /// True when message `index` of the last [`send`](Self::send) left as a whole frame.
+    /// True when message `index` of the last [`send`](Self::send) was sent as an Ethernet frame.
     pub fn is_framed(&self, index: usize) -> bool {
         let egress = self.egress.as_ref();
         egress.is_some_and(|egress| egress.is_framed(index))
@@ -286,7 +286,7 @@ impl Mmsg {
         None
     }
 
-    /// One call sends frames or datagrams, not both.
+    /// One system call sends either frames or datagrams.
     fn send<'a>(&mut self, socket: usize, messages: impl Iterator<Item = Message<'a>>) -> usize {
         let mut messages = messages.peekable();
         let is_framed = messages.peek().is_some_and(|first| first.frame.is_some());

@@ -1,21 +1,25 @@
 //! The only place that reads the system's random source.
 
-/// A random source: the system's, or a seed, which makes a run of a test or a simulation repeatable.
+/// A random source: the system's, or a seed that makes a test or simulation repeatable.
 #[derive(Debug, Clone)]
 pub enum Entropy {
-    /// The random source of the system, for all secrets in production.
+    /// The random source of the system; used for all secrets in production.
     System,
-    /// Numbers that follow from a seed.
+    /// Pseudorandom numbers from a seed.
     Seeded(fastrand::Rng),
 }
 
 impl Entropy {
-    /// Numbers that follow from `seed`.
+    /// Pseudorandom numbers from `seed`.
     pub fn seeded(seed: u64) -> Self {
         Self::Seeded(fastrand::Rng::with_seed(seed))
     }
 
-    /// `N` bytes. Panics when the kernel has no random source, which it reports at start or never.
+    /// `N` random bytes.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the kernel has no random source, which it would report at start.
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         match self {
@@ -27,13 +31,13 @@ impl Entropy {
         bytes
     }
 
-    /// A name of `N` bytes in hexadecimal digits.
+    /// A random name of `N` bytes in hexadecimal digits.
     pub fn name<const N: usize>(&mut self) -> String {
         let bytes = self.bytes::<N>();
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// A source for another owner: the system's, or one derived from this seed.
+    /// Another source of the same kind: the system's, or a seed derived from this one.
     #[must_use]
     pub fn fork(&mut self) -> Self {
         match self {

@@ -1,13 +1,13 @@
-//! Headers before a datagram's payload in an Ethernet frame: the offload header of packet sockets (virtio_net_hdr),
-//! Ethernet, IP and UDP.
+//! Headers of a datagram in an Ethernet frame: the offload header of packet sockets (virtio_net_hdr), Ethernet, IP and
+//! UDP.
 //!
-//! The device computes the UDP checksum and cuts joined datagrams apart, as it does for the kernel's own.
+//! The device computes the UDP checksum and cuts joined datagrams apart, as it does for the kernel's own datagrams.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::route::Hop;
 
-/// Longest head: with IPv6.
+/// Maximum length of the headers, with IPv6, in bytes.
 pub const MAX_HEAD_BYTES: usize = OFFLOAD_BYTES + ETHERNET_BYTES + IPV6_BYTES + UDP_BYTES;
 
 const OFFLOAD_BYTES: usize = 10;
@@ -16,14 +16,14 @@ const IPV4_BYTES: usize = 20;
 const IPV6_BYTES: usize = 40;
 const UDP_BYTES: usize = 8;
 
-/// VIRTIO_NET_HDR_F_NEEDS_CSUM: the device completes the sum that the checksum field begins with.
+/// VIRTIO_NET_HDR_F_NEEDS_CSUM: the device completes the sum that the checksum field contains.
 const NEEDS_CHECKSUM: u8 = 1;
 /// Value of VIRTIO_NET_HDR_GSO_UDP_L4 (Linux 6.2).
 const JOINED_UDP: u8 = 5;
 /// Offset of the UDP checksum in the header.
 const CHECKSUM_OFFSET: u16 = 6;
 const PROTOCOL_UDP: u8 = 17;
-/// Hop limit of the kernel (net.ipv4.ip_default_ttl), by default.
+/// Default hop limit of the kernel (net.ipv4.ip_default_ttl).
 const HOP_LIMIT: u8 = 64;
 
 /// Next hop and addresses of a frame.
@@ -31,24 +31,24 @@ const HOP_LIMIT: u8 = 64;
 pub struct Frame {
     /// Interface and link-layer address of the next hop.
     pub hop: Hop,
-    /// The address it is sent from.
+    /// Source address and port of the datagram.
     pub from: SocketAddr,
-    /// IPv4 identification of its first datagram; those joined to it count on.
+    /// IPv4 identification of the first datagram; joined datagrams have consecutive values.
     pub identification: u16,
 }
 
-/// Bytes of IP and UDP headers between two addresses of one family.
+/// Bytes of the IP and UDP headers.
 pub fn header_bytes(is_v6: bool) -> usize {
     UDP_BYTES + if is_v6 { IPV6_BYTES } else { IPV4_BYTES }
 }
 
 impl Frame {
-    /// Writes what precedes `payload` bytes to `to`, joined datagrams of `segment` bytes if that is given;
-    /// returns how long it is.
+    /// Writes the headers for `payload` bytes to `to`, in joined datagrams of `segment` bytes if given. Returns the
+    /// length of the headers.
     ///
     /// # Panics
     ///
-    /// If the addresses are of different families, or more than 65,507 bytes shall follow.
+    /// Panics if the addresses are of different families, or if `payload` is more than 65,507 bytes.
     pub fn write_head(
         &self,
         head: &mut [u8; MAX_HEAD_BYTES],
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(ip[12..], expected[12..]);
         let udp = &head[44..];
         assert_eq!(udp[..6], [0x1e, 0xca, 0x13, 0x8c, 0, 13]);
-        // RFC 768: addresses, protocol and length; the device adds the rest and complements it.
+        // RFC 768: addresses, protocol and length; the device adds the rest and complements the sum.
         let pseudo = [192, 0, 2, 1, 198, 51, 100, 9, 0, PROTOCOL_UDP, 0, 13];
         assert_eq!(udp[6..8], fold(words(&pseudo)).to_be_bytes());
     }

@@ -1,9 +1,9 @@
 //! Sockets of relayed addresses with peers outside of this process: opened when a client permits such a peer, closed
 //! with the client's allocation.
 //!
-//! What clients send is gathered into runs of one size to one peer (UDP_SEGMENT), as media is, and leaves
-//! with [`RelaySockets::flush`]; what peers send comes joined (UDP_GRO). Each trip through the network stack is
-//! made once for a frame, not for a packet.
+//! Datagrams of clients are gathered into runs of one size to one peer (UDP_SEGMENT), and sent at the latest by
+//! [`RelaySockets::flush`]. Datagrams of peers arrive joined (UDP_GRO). So the network stack is passed once per frame,
+//! not once per packet.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,40 +17,41 @@ use slab::Slab;
 use super::sys;
 use super::sys::{Message, ReceiveBatch, SendBatch};
 use crate::limits::{
-    MAX_RUN_BYTES, MAX_RUN_DATAGRAMS, REACHED_JOINED_BYTES, REACHED_PER_TURN, REACHED_SOCKET_BATCH,
+    MAX_RUN_BYTES, MAX_RUN_DATAGRAMS, RECEIVES_PER_RELAY_SOCKET, RELAY_SOCKET_RECEIVE_BYTES,
+    RELAY_SOCKETS_PER_TURN,
 };
 
-/// Sockets by relayed address.
+/// Sockets of relayed addresses, by address.
 pub struct RelaySockets {
     epoll: OwnedFd,
-    sockets: Slab<Reached>,
+    sockets: Slab<RelaySocket>,
     by_addr: HashMap<SocketAddr, usize>,
     incoming: ReceiveBatch,
     outgoing: SendBatch,
-    /// Sockets with a run that waits.
+    /// Indices of sockets with a run that waits to be sent.
     waiting: Vec<usize>,
-    /// Buffers of runs that are gone.
+    /// Empty buffers, kept for later runs.
     spare: Vec<Vec<u8>>,
     /// Datagrams that the kernel refused since the last [`RelaySockets::flush`].
     refused: usize,
 }
 
-struct Reached {
+struct RelaySocket {
     relayed: SocketAddr,
     socket: UdpSocket,
     run: Option<Gathered>,
-    /// True: its device or path refused a run before.
+    /// True if the device or path refused a run before.
     without_runs: bool,
 }
 
-/// Datagrams to one peer, all as long as the first but the last.
+/// A run that is being gathered: datagrams to one peer, of equal size; the last may be shorter.
 struct Gathered {
     peer: SocketAddr,
     segment_bytes: usize,
     bytes: Vec<u8>,
 }
 
-/// Buffers that are kept for later runs.
+/// Maximum number of empty buffers kept.
 const MAX_SPARE: usize = 32;
 
 impl RelaySockets {
@@ -60,7 +61,7 @@ impl RelaySockets {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             sockets: Slab::new(),
             by_addr: HashMap::new(),
-            incoming: ReceiveBatch::new(REACHED_SOCKET_BATCH, REACHED_JOINED_BYTES),
+            incoming: ReceiveBatch::new(RECEIVES_PER_RELAY_SOCKET, RELAY_SOCKET_RECEIVE_BYTES),
             outgoing: SendBatch::new(1),
             waiting: Vec::new(),
             spare: Vec::new(),
@@ -68,21 +69,22 @@ impl RelaySockets {
         })
     }
 
-    /// Opens one for `relayed`. The address is what peers see, which behind a NAT is not the host's.
+    /// Opens a socket for `relayed`. This is the address that peers see; behind a NAT the host has another one.
     pub fn open(&mut self, relayed: SocketAddr) -> io::Result<()> {
         self.index_of(relayed).map(drop)
     }
 
-    /// Closes that of `relayed`, if there is one.
+    /// Closes the socket of `relayed`, if there is one.
     pub fn close(&mut self, relayed: SocketAddr) {
         if let Some(index) = self.by_addr.remove(&relayed) {
             self.send_run(index);
             self.waiting.retain(|waiting| *waiting != index);
-            self.sockets.remove(index); // closing takes it out of the epoll set
+            self.sockets.remove(index); // closing removes the socket from the epoll set
         }
     }
 
-    /// Sends from `relayed`, at the latest with [`RelaySockets::flush`]; opens a socket if there is none.
+    /// Queues a datagram from `relayed` to `peer`; opens a socket if needed. Sent at the latest by
+    /// [`RelaySockets::flush`].
     pub fn send(&mut self, relayed: SocketAddr, peer: SocketAddr, bytes: &[u8]) -> io::Result<()> {
         let index = self.index_of(relayed)?;
         let run = &mut self.sockets[index].run;
@@ -104,7 +106,7 @@ impl RelaySockets {
         Ok(())
     }
 
-    /// Sends what waits; how many datagrams the kernel did not take since the last time.
+    /// Sends all queued datagrams. Returns the number of datagrams that the kernel refused since the last call.
     pub fn flush(&mut self) -> usize {
         let mut waiting = std::mem::take(&mut self.waiting);
         for index in waiting.drain(..) {
@@ -114,26 +116,27 @@ impl RelaySockets {
         std::mem::take(&mut self.refused)
     }
 
-    /// Receives datagrams, within bounds: relayed address, peer, datagram. True when more may wait.
+    /// Receives a bounded number of datagrams; calls `sink` with relayed address, peer and datagram. True when more may
+    /// wait.
     pub fn receive(&mut self, mut sink: impl FnMut(SocketAddr, SocketAddr, &[u8])) -> bool {
         if self.sockets.is_empty() {
             return false;
         }
-        let mut events = [MaybeUninit::uninit(); REACHED_PER_TURN];
+        let mut events = [MaybeUninit::uninit(); RELAY_SOCKETS_PER_TURN];
         let at_once = Timespec::default();
         let Ok((ready, _)) = epoll::wait(&self.epoll, &mut events, Some(&at_once)) else {
-            return false; // interrupted: the next turn asks again
+            return false; // interrupted: the next turn tries again
         };
-        let mut more = ready.len() == REACHED_PER_TURN;
+        let mut more = ready.len() == RELAY_SOCKETS_PER_TURN;
         for event in ready.iter() {
             let index = usize::try_from(event.data.u64()).expect("it was a usize");
-            let Some(Reached {
+            let Some(RelaySocket {
                 relayed, socket, ..
             }) = self.sockets.get(index)
             else {
                 continue;
             };
-            // An error is what became of an earlier datagram (ECONNREFUSED): it says nothing about others.
+            // The error belongs to an earlier datagram (ECONNREFUSED), not to others.
             let Ok(taken) = self.incoming.receive(socket.as_fd()) else {
                 more = true;
                 continue;
@@ -143,13 +146,13 @@ impl RelaySockets {
                     continue;
                 };
                 if joined.bytes.is_empty() {
-                    sink(*relayed, joined.source, &[]); // a datagram may be empty, and is one
+                    sink(*relayed, joined.source, &[]); // an empty datagram counts as one
                 }
                 for datagram in joined.bytes.chunks(joined.segment_bytes.max(1)) {
                     sink(*relayed, joined.source, datagram);
                 }
             }
-            more |= taken == REACHED_SOCKET_BATCH;
+            more |= taken == RECEIVES_PER_RELAY_SOCKET;
         }
         more
     }
@@ -164,7 +167,7 @@ impl RelaySockets {
         };
         let socket = UdpSocket::bind((any, relayed.port()))?;
         socket.set_nonblocking(true)?;
-        // Kernels before 5.0 hand over one datagram at a time.
+        // Kernels before 5.0 do not join datagrams.
         if let Err(error) = sys::enable_receive_offload(socket.as_fd()) {
             tracing::debug!(%error, "datagrams of peers do not come joined");
         }
@@ -173,7 +176,7 @@ impl RelaySockets {
         let data = epoll::EventData::new_u64(index as u64);
         epoll::add(&self.epoll, &socket, data, epoll::EventFlags::IN)?;
         self.by_addr.insert(relayed, index);
-        entry.insert(Reached {
+        entry.insert(RelaySocket {
             relayed,
             socket,
             run: None,
@@ -182,13 +185,13 @@ impl RelaySockets {
         Ok(index)
     }
 
-    /// Sends the run of socket `index`, if it has one.
+    /// Sends the gathered run of socket `index`, if any.
     fn send_run(&mut self, index: usize) {
-        let reached = &mut self.sockets[index];
-        let Some(mut run) = reached.run.take() else {
+        let socket = &mut self.sockets[index];
+        let Some(mut run) = socket.run.take() else {
             return;
         };
-        self.refused += run.leave(reached, &mut self.outgoing);
+        self.refused += run.leave(socket, &mut self.outgoing);
         run.bytes.clear();
         if self.spare.len() < MAX_SPARE {
             self.spare.push(run.bytes);
@@ -197,7 +200,7 @@ impl RelaySockets {
 }
 
 impl Gathered {
-    /// True when a datagram of `bytes` bytes to `peer` can be its next.
+    /// True when a datagram of `bytes` bytes to `peer` can be appended to the run.
     fn takes(&self, peer: SocketAddr, bytes: usize) -> bool {
         self.peer == peer
             && (1..=self.segment_bytes).contains(&bytes)
@@ -210,25 +213,25 @@ impl Gathered {
         self.bytes.len().div_ceil(self.segment_bytes.max(1)).max(1)
     }
 
-    /// Sends it; how many of its datagrams the kernel did not take.
-    fn leave(&self, reached: &mut Reached, batch: &mut SendBatch) -> usize {
-        if reached.without_runs && self.datagrams() > 1 {
-            return self.send_apart(reached, batch);
+    /// Sends the run. Returns the number of its datagrams that the kernel refused.
+    fn leave(&self, socket: &mut RelaySocket, batch: &mut SendBatch) -> usize {
+        if socket.without_runs && self.datagrams() > 1 {
+            return self.send_apart(socket, batch);
         }
-        // The first error may be left over from an earlier datagram (ECONNREFUSED); the second is our own.
-        let sent = self.send(reached, batch);
-        let Err(error) = sent.or_else(|_| self.send(reached, batch)) else {
+        // The first error may belong to an earlier datagram (ECONNREFUSED), the second is our own.
+        let sent = self.send(socket, batch);
+        let Err(error) = sent.or_else(|_| self.send(socket, batch)) else {
             return 0;
         };
         if self.datagrams() > 1 && sys::refuses_runs(&error) {
-            reached.without_runs = true;
-            return self.send_apart(reached, batch);
+            socket.without_runs = true;
+            return self.send_apart(socket, batch);
         }
-        tracing::trace!(%error, relayed = %reached.relayed, peer = %self.peer, "relay");
+        tracing::trace!(%error, relayed = %socket.relayed, peer = %self.peer, "relay");
         self.datagrams()
     }
 
-    fn send(&self, reached: &Reached, batch: &mut SendBatch) -> io::Result<()> {
+    fn send(&self, socket: &RelaySocket, batch: &mut SendBatch) -> io::Result<()> {
         let segment = u16::try_from(self.segment_bytes).ok();
         let message = Message {
             bytes: &self.bytes,
@@ -238,12 +241,12 @@ impl Gathered {
             frame: None,
         };
         batch
-            .send(reached.socket.as_fd(), [message].into_iter())
+            .send(socket.socket.as_fd(), [message].into_iter())
             .map(drop)
     }
 
-    /// Sends each datagram by itself; how many the kernel did not take.
-    fn send_apart(&self, reached: &Reached, batch: &mut SendBatch) -> usize {
+    /// Sends each datagram as a message of its own. Returns how many the kernel refused.
+    fn send_apart(&self, socket: &RelaySocket, batch: &mut SendBatch) -> usize {
         let mut refused = 0;
         for start in (0..self.bytes.len().max(1)).step_by(self.segment_bytes.max(1)) {
             let end = (start + self.segment_bytes).min(self.bytes.len());
@@ -254,8 +257,8 @@ impl Gathered {
                 segment_bytes: None,
                 frame: None,
             };
-            if let Err(error) = batch.send(reached.socket.as_fd(), [message].into_iter()) {
-                tracing::trace!(%error, relayed = %reached.relayed, peer = %self.peer, "relay");
+            if let Err(error) = batch.send(socket.socket.as_fd(), [message].into_iter()) {
+                tracing::trace!(%error, relayed = %socket.relayed, peer = %self.peer, "relay");
                 refused += 1;
             }
         }

@@ -1,15 +1,15 @@
-//! Limits of the process: open files and locked memory, raised as far as allowed.
+//! Limits of the process (open files, locked memory), raised as far as allowed.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Open files of a process without shards: sockets and pipes of the control thread, its clients, logs.
+/// Open files that a process needs without shards: sockets and pipes of the control thread, its clients, logs.
 const FILES: u64 = 64;
-/// Open files of a shard: sockets, rings, doorbells, and what its executor opens.
+/// Open files that a shard needs: sockets, rings, eventfds, and those of its executor.
 const FILES_PER_SHARD: u64 = 16;
-/// RLIMIT_MEMLOCK of a glommio executor.
+/// Locked memory that a glommio executor needs (RLIMIT_MEMLOCK).
 const LOCKED_BYTES_PER_SHARD: u64 = 512 << 10;
 
-/// A limit that is too low and may not be raised by us.
+/// A limit that is too low, and that this process may not raise.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooLow {
     /// The limit of open files (RLIMIT_NOFILE) is too low.
@@ -19,7 +19,7 @@ pub enum TooLow {
     Files {
         /// Current limit of the process.
         limit: u64,
-        /// Files that the node needs.
+        /// Number of files that the node needs.
         needed: u64,
     },
     /// The limit of locked memory (RLIMIT_MEMLOCK) is too low.
@@ -30,36 +30,36 @@ pub enum TooLow {
     LockedMemory {
         /// Current limit of the process, in bytes.
         limit: u64,
-        /// Bytes that the node needs.
+        /// Bytes of locked memory that the node needs.
         needed: u64,
     },
 }
 
-/// Raises the limit of open files to what `shards` need.
+/// Raises the limit of open files to the number that `shards` shards need.
 pub fn raise_files(shards: usize) -> Result<(), TooLow> {
     let needed = FILES + FILES_PER_SHARD * shards as u64;
     raise(Resource::Nofile, needed).map_err(|limit| TooLow::Files { limit, needed })
 }
 
-/// Raises the limit of open files to the hard limit: connections of clients need more than the minimum.
+/// Raises the limit of open files to the hard limit, because client connections need more than the minimum.
 pub fn take_all_files() {
     let now = getrlimit(Resource::Nofile);
     let most = Rlimit {
         current: now.maximum,
         ..now
     };
-    // A lower limit means fewer clients over TCP; refused ones are logged.
+    // A lower limit means fewer TCP clients; refused connections are logged.
     let _ = setrlimit(Resource::Nofile, most);
 }
 
-/// Raises the limit of locked memory to what `shards` and the control thread need. Recent kernels charge
-/// rings elsewhere: an error here only explains why a shard could not start.
+/// Raises the limit of locked memory to what `shards` shards and the control thread need. Recent kernels do not charge
+/// rings to this limit, so an error here is only used to explain why a shard could not start.
 pub fn raise_locked_memory(shards: usize) -> Result<(), TooLow> {
     let needed = LOCKED_BYTES_PER_SHARD * (shards as u64 + 1);
     raise(Resource::Memlock, needed).map_err(|limit| TooLow::LockedMemory { limit, needed })
 }
 
-/// Raises the soft limit, and the hard one where that is allowed; else the limit there is.
+/// Raises the soft limit, and the hard limit if permitted. The error is the limit that is too low.
 fn raise(resource: Resource, needed: u64) -> Result<(), u64> {
     let now = getrlimit(resource);
     let Some(current) = now.current.filter(|current| *current < needed) else {

@@ -1,13 +1,13 @@
-//! Deadlines of sessions: a heap that is never scanned.
+//! Deadlines by index, in a heap that is never scanned.
 //!
-//! Deadlines move with every packet, so an entry is not moved when its deadline does: it stays in the
-//! heap at the earliest time it was ever asked for and is put back when it comes up early.
+//! Deadlines of sessions change with every packet, so changing one does not move its heap entry. The entry stays at the
+//! earliest deadline that was set, and is inserted again if it comes up early.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-/// Deadlines of things with an index.
+/// Deadlines by index, in a binary heap.
 #[derive(Debug, Default)]
 pub struct Timers {
     heap: BinaryHeap<Reverse<(Instant, usize)>>,
@@ -22,7 +22,7 @@ struct Timer {
 }
 
 impl Timers {
-    /// Wakes `index` at `deadline`; replaces its earlier deadline.
+    /// Sets the deadline of `index`; replaces an earlier one.
     pub fn set(&mut self, index: usize, deadline: Instant) {
         if self.by_index.len() <= index {
             self.by_index.resize(index + 1, None);
@@ -47,7 +47,7 @@ impl Timers {
         }
     }
 
-    /// Returns an index with a due deadline, once.
+    /// Returns an index whose deadline is due, and clears the deadline.
     pub fn pop_due(&mut self, now: Instant) -> Option<usize> {
         while let Some(Reverse((queued, index))) = self.heap.peek().copied() {
             if queued > now {
@@ -55,7 +55,7 @@ impl Timers {
             }
             self.heap.pop();
             match self.by_index[index] {
-                Some(timer) if timer.queued != queued => {} // a newer entry counts
+                Some(timer) if timer.queued != queued => {} // a newer entry is valid
                 Some(timer) if timer.deadline > now => {
                     self.by_index[index] = None;
                     self.set(index, timer.deadline);
@@ -70,12 +70,12 @@ impl Timers {
         None
     }
 
-    /// Time of the next check; possibly earlier than needed, never later.
+    /// Time of the next [`pop_due`](Self::pop_due); may be earlier than needed, never later.
     pub fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((queued, _))| *queued)
     }
 
-    /// Entries of the heap, invalid ones included.
+    /// Number of heap entries, invalid ones included.
     #[cfg(test)]
     pub fn queued(&self) -> usize {
         self.heap.len()

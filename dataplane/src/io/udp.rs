@@ -1,5 +1,5 @@
-//! UDP sockets: one of each address family per shard, all on one port. One group carries media; another, where
-//! clients are relayed, TURN.
+//! UDP sockets: one per shard and address family, all on one port. One group of sockets carries media, another one
+//! TURN.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,12 +18,12 @@ pub enum Steering {
     Cpu,
 }
 
-/// One shard's sockets of a group, one per address family.
+/// Sockets of one shard in one group.
 #[derive(Debug)]
 pub struct Pair {
     /// Socket of the IPv4 address family.
     pub v4: Socket,
-    /// IPv6; `None` on hosts without it.
+    /// Socket of the IPv6 address family; `None` on hosts without IPv6.
     pub v6: Option<Socket>,
 }
 
@@ -54,24 +54,24 @@ pub enum Family {
     V6,
 }
 
-/// The purpose of each socket in [`ShardSockets::iter`].
+/// Port kind and address family of each socket, in the order of [`ShardSockets::iter`].
 #[derive(Debug, Clone, Default)]
-pub struct Places(Vec<(PortKind, Family)>);
+pub struct SocketIndex(Vec<(PortKind, Family)>);
 
 /// Common properties of all sockets of a group.
 #[derive(Debug, Clone, Copy)]
 pub struct GroupOptions<'a> {
-    /// 0: one the kernel chooses, the same for all.
+    /// 0: a free port that the kernel chooses, the same for all shards.
     pub port: u16,
-    /// Name of the port's setting.
+    /// Name of the setting of the port, for errors.
     pub setting: &'a str,
     /// How the kernel chooses the shard of a datagram.
     pub steering: Steering,
-    /// Receive and send buffer, each.
+    /// Size of the receive buffer and of the send buffer, in bytes.
     pub buffer_bytes: usize,
 }
 
-/// A buffer the kernel made smaller than asked for.
+/// A buffer that the kernel made smaller than requested.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "socket {direction} buffer is {got} bytes, {wanted} were asked for; raise it with: sysctl -w net.core.{sysctl}={wanted}"
@@ -85,8 +85,8 @@ pub struct SmallBuffer {
 
 /// Binds the sockets of `cores.len()` shards.
 ///
-/// All are bound before any traffic, because the hash depends on the size of the group. Returns the
-/// port and a warning for each kind of buffer the kernel would not make large enough.
+/// All sockets are bound before any traffic, because the hash depends on the size of the group. Returns the port, and a
+/// warning for each kind of buffer that is too small.
 pub fn bind_group(
     options: GroupOptions<'_>,
     cores: &[u32],
@@ -133,13 +133,13 @@ impl Pair {
 }
 
 impl ShardSockets {
-    /// All of them, in the order of [`Places`].
+    /// All sockets, in the order of [`SocketIndex`].
     pub fn iter(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let pairs = std::iter::once(&self.media).chain(&self.turn);
         pairs.flat_map(Pair::iter).map(AsFd::as_fd)
     }
 
-    /// The port of each, in the same order.
+    /// Ports of the sockets, in the same order.
     pub fn ports(&self) -> io::Result<Vec<u16>> {
         let pairs = std::iter::once(&self.media).chain(&self.turn);
         let port = |socket: &Socket| {
@@ -149,31 +149,31 @@ impl ShardSockets {
         pairs.flat_map(Pair::iter).map(port).collect()
     }
 
-    /// The purpose of each socket.
-    pub fn places(&self) -> Places {
+    /// Port kind and address family of each socket.
+    pub fn socket_index(&self) -> SocketIndex {
         let media = std::iter::once((PortKind::Media, &self.media));
         let turn = self.turn.iter().map(|pair| (PortKind::Turn, pair));
         let families = |(port, pair): (PortKind, &Pair)| {
             let v6 = pair.v6.is_some().then_some((port, Family::V6));
             std::iter::once((port, Family::V4)).chain(v6)
         };
-        Places(media.chain(turn).flat_map(families).collect())
+        SocketIndex(media.chain(turn).flat_map(families).collect())
     }
 }
 
-impl Places {
-    /// Purpose of the socket at `place`.
+impl SocketIndex {
+    /// Kind of the port of the socket at index `place`.
     pub fn port_kind(&self, place: usize) -> PortKind {
         self.0.get(place).map_or(PortKind::Media, |(port, _)| *port)
     }
 
-    /// Index of the socket of `port` for `family`.
+    /// Index of the socket of `port` for `family`, if there is one.
     pub fn of(&self, port: PortKind, family: Family) -> Option<usize> {
         self.0.iter().position(|place| *place == (port, family))
     }
 }
 
-/// Sockets of one shard on free ports: its media port, its TURN port, both.
+/// Sockets of one shard on free ports, for tests: media port, TURN port, sockets.
 #[cfg(test)]
 pub fn for_tests(buffer_bytes: usize) -> (u16, u16, ShardSockets) {
     let bind = |setting| {
@@ -191,8 +191,8 @@ pub fn for_tests(buffer_bytes: usize) -> (u16, u16, ShardSockets) {
     (media_port, turn_port, ShardSockets { media, turn })
 }
 
-/// SO_REUSEPORT would let us into the group of another data plane of the same user, and each would get
-/// half of the other's datagrams. A socket without it is refused, and so are we.
+/// Fails if another process has `port`. SO_REUSEPORT would let us join the group of another data plane of the same
+/// user, and each would receive half of the other's datagrams. Binding without SO_REUSEPORT detects this.
 fn refuse_shared(port: u16, setting: &str) -> io::Result<()> {
     if port == 0 {
         return Ok(());
@@ -222,7 +222,7 @@ fn bind(addr: SocketAddr, buffer_bytes: usize) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The kernel limits the size without an error, and doubles it for its own bookkeeping (socket(7)).
+/// The kernel limits buffer sizes without an error, and doubles them for its own bookkeeping (socket(7)).
 fn small_buffers(socket: &Socket, wanted: usize) -> io::Result<Vec<SmallBuffer>> {
     let sizes = [
         ("receive", "rmem_max", socket.recv_buffer_size()? / 2),
@@ -264,16 +264,16 @@ mod tests {
             media: pair(),
             turn: Some(pair()),
         };
-        sockets.media.v6 = None; // like on a host without IPv6
-        let places = sockets.places();
-        assert_eq!(places.of(PortKind::Media, Family::V4), Some(0));
-        assert_eq!(places.of(PortKind::Media, Family::V6), None);
-        assert_eq!(places.of(PortKind::Turn, Family::V4), Some(1));
+        sockets.media.v6 = None; // as on a host without IPv6
+        let socket_index = sockets.socket_index();
+        assert_eq!(socket_index.of(PortKind::Media, Family::V4), Some(0));
+        assert_eq!(socket_index.of(PortKind::Media, Family::V6), None);
+        assert_eq!(socket_index.of(PortKind::Turn, Family::V4), Some(1));
         assert_eq!(
-            [places.port_kind(0), places.port_kind(1)],
+            [socket_index.port_kind(0), socket_index.port_kind(1)],
             [PortKind::Media, PortKind::Turn]
         );
-        assert_eq!(sockets.iter().count(), places.0.len());
+        assert_eq!(sockets.iter().count(), socket_index.0.len());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Waits until one of a shard's descriptors is ready, or until a deadline.
+//! Waits until a descriptor of the shard is readable, or until a deadline.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -6,43 +6,43 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Descriptors that are waited for together.
+/// Descriptors to wait for.
 ///
-/// The kernel is asked about all of them anew each time, so that a shard that never waits pays nothing for
-/// being told.
+/// The kernel gets the whole list in each call (poll), so that a shard that never sleeps pays nothing for
+/// notifications.
 pub struct Wait {
     descriptors: Vec<OwnedFd>,
-    bell: OwnedFd,
+    eventfd: OwnedFd,
 }
 
 impl Wait {
-    /// Works on duplicates of `descriptors` and `bell`.
+    /// Waits for duplicates of `descriptors` and of `eventfd`, the eventfd of the mailbox.
     pub fn new<'a>(
         descriptors: impl IntoIterator<Item = BorrowedFd<'a>>,
-        bell: BorrowedFd<'a>,
+        eventfd: BorrowedFd<'a>,
     ) -> io::Result<Self> {
         let owned = descriptors.into_iter().map(|fd| fd.try_clone_to_owned());
         Ok(Self {
             descriptors: owned.collect::<io::Result<_>>()?,
-            bell: bell.try_clone_to_owned()?,
+            eventfd: eventfd.try_clone_to_owned()?,
         })
     }
 
-    /// Blocks the thread until one of them has something to read or an error to tell, at most for `time`. True when
-    /// the bell rings.
+    /// Blocks the thread until a descriptor is readable or has an error, at most for `time`. True when the eventfd is
+    /// readable.
     pub fn readable(&self, time: Duration) -> bool {
-        let mut asked: Vec<_> = self.descriptors.iter().map(wish).collect();
-        asked.push(wish(&self.bell));
-        // Years are as good as for ever.
+        let mut polled: Vec<_> = self.descriptors.iter().map(poll_fd).collect();
+        polled.push(poll_fd(&self.eventfd));
+        // A timeout too long for the kernel is treated as no timeout.
         let time = Timespec::try_from(time).ok();
-        // A signal ends it early, and too much of it costs a turn of the loop.
-        let heard = poll(&mut asked, time.as_ref());
-        let bell = asked.last().expect("it was pushed");
-        heard.is_ok() && !bell.revents().is_empty()
+        // A signal ends the wait early; a spurious wake-up costs one turn of the loop.
+        let result = poll(&mut polled, time.as_ref());
+        let eventfd = polled.last().expect("it was pushed");
+        result.is_ok() && !eventfd.revents().is_empty()
     }
 }
 
-fn wish(fd: &OwnedFd) -> PollFd<'_> {
+fn poll_fd(fd: &OwnedFd) -> PollFd<'_> {
     PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)
 }
 
@@ -58,8 +58,8 @@ mod tests {
     #[test]
     fn it_ends_with_what_comes_or_with_its_time() {
         let sockets = [0, 1].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
-        let bell = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let wait = Wait::new(sockets.iter().map(AsFd::as_fd), bell.as_fd()).unwrap();
+        let eventfd = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let wait = Wait::new(sockets.iter().map(AsFd::as_fd), eventfd.as_fd()).unwrap();
         let start = Instant::now();
         let time = Duration::from_millis(20);
         wait.readable(time);
@@ -74,14 +74,16 @@ mod tests {
             );
             to.recv(&mut [0; 1]).unwrap();
         }
-        bell.send_to(b"x", bell.local_addr().unwrap()).unwrap();
+        eventfd
+            .send_to(b"x", eventfd.local_addr().unwrap())
+            .unwrap();
         assert!(wait.readable(LONG), "the bell is told from the others");
     }
 
     #[test]
     fn an_empty_time_does_not_wait() {
-        let bell = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let wait = Wait::new([], bell.as_fd()).unwrap();
+        let eventfd = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let wait = Wait::new([], eventfd.as_fd()).unwrap();
         assert!(!wait.readable(Duration::ZERO));
     }
 }

@@ -2,25 +2,25 @@
 
 use std::time::{Duration, Instant};
 
-/// A smoothed audio level (RFC 6464).
+/// Smoothed audio level of a track, and the time of its latest packet.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AudioLevel {
     loudness: f32,
     last_packet: Option<Instant>,
 }
 
-/// The level of silence, in -dBov.
+/// Level of silence, in -dBov.
 pub const SILENT_DBOV: u8 = 127;
-/// A level louder than this is speech; a quiet room has 60 to 90.
+/// Levels louder than this, in -dBov, count as speech. A quiet room has 60 to 90.
 const AUDIBLE_DBOV: u8 = 55;
-/// Weight of the newest of 50 packets a second: half of the level is 90 ms old at most.
+/// Weight of the newest packet in the average. With 50 packets per second, half of the average is at most 90 ms old.
 const NEWEST: f32 = 0.15;
-/// Without packets for this long (DTX) a track is silent.
+/// A track without packets for this long (DTX) counts as silent.
 const QUIET_AFTER: Duration = Duration::from_millis(500);
 
 impl AudioLevel {
-    /// A packet came at `now` with that level; `voice` is the sender's own judgement.
-    pub fn heard(&mut self, dbov: u8, voice: bool, now: Instant) {
+    /// Adds the level of a packet that arrived at `now`. `voice` is the sender's voice activity flag.
+    pub fn record(&mut self, dbov: u8, voice: bool, now: Instant) {
         let loudness = if voice {
             f32::from(SILENT_DBOV - dbov.min(SILENT_DBOV))
         } else {
@@ -30,7 +30,7 @@ impl AudioLevel {
         self.last_packet = Some(now);
     }
 
-    /// The level, if it is above the threshold of speech.
+    /// The level in -dBov, if it is loud enough for speech.
     pub fn audible(&self, now: Instant) -> Option<u8> {
         let fresh = self
             .last_packet
@@ -49,15 +49,15 @@ mod tests {
         let start = Instant::now();
         let at = |packet: u64| start + Duration::from_millis(packet * 20);
         let mut level = AudioLevel::default();
-        level.heard(10, true, at(0));
+        level.record(10, true, at(0));
         assert_eq!(level.audible(at(0)), None, "a click");
         for packet in 1..15 {
-            level.heard(20, true, at(packet));
+            level.record(20, true, at(packet));
         }
         assert!(level.audible(at(15)).is_some(), "300 ms of speech");
         assert_eq!(level.audible(at(60)), None, "silence without packets");
         for packet in 60..90 {
-            level.heard(20, false, at(packet));
+            level.record(20, false, at(packet));
         }
         assert_eq!(level.audible(at(90)), None, "loud, but no voice");
     }

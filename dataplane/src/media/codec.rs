@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Audio or video; decides codecs, history and layers.
+/// Audio or video. Decides which codecs, history and layers a track has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MediaKind {
     /// Audio, such as speech.
@@ -62,12 +62,12 @@ impl fmt::Display for MediaKind {
 }
 
 impl MediaKind {
-    /// True when the codec is for audio.
+    /// True for audio codecs.
     pub fn is_audio(self) -> bool {
         self == Self::Audio
     }
 
-    /// True when the codec is for video.
+    /// True for video codecs.
     pub fn is_video(self) -> bool {
         self == Self::Video
     }

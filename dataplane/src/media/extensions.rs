@@ -1,22 +1,22 @@
 //! RTP header extensions that are forwarded unchanged from the publisher to its subscribers.
 //!
 //! Extensions that a shard reads or writes itself (mid, rid, transport-wide numbers, audio level, orientation) are not
-//! included. Identifiers differ between sessions, so values are kept by kind. Values stay valid after a switch to
-//! another layer:
+//! included. Identifiers differ between sessions, so values are stored by kind. The values stay valid when a subscriber
+//! switches to another layer:
 //!
-//! * absolute capture time is of the packet's own picture, on the publisher's clock;
-//! * playout delay is the sender's wish, the same for all layers;
-//! * a layers-allocation names the RTP stream that it was sent on, and describes all of the publisher's: it is true of the
-//!   publisher whatever layer a subscriber gets, and says which one that is;
-//! * a dependency descriptor counts frames from a start of its stream's own. The [`Rewriter`](crate::send::rewriter) makes
-//!   that number continuous: a receiver takes a step back for an old frame, and drops it. All else in it is relative to
-//!   that number, or comes anew with the keyframe that a switch begins with.
+//! * absolute capture time belongs to the packet's own frame, in the publisher's clock;
+//! * playout delay is a request of the sender, the same for all layers;
+//! * a layers allocation names the RTP stream it was sent on and describes all layers of the publisher, so it is valid
+//!   whatever layer a subscriber gets;
+//! * a dependency descriptor counts the frames of its own stream. The [`Rewriter`](crate::send::rewriter) makes this
+//!   number continuous, because a receiver drops a frame whose number steps back. Everything else in the descriptor is
+//!   relative to this number, or is repeated with the keyframe at a switch.
 
 use std::sync::Arc;
 
 use crate::limits::CARRIED_EXTENSION_BYTES;
 
-/// An extension that is carried.
+/// A header extension that is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExtensionKind {
@@ -26,7 +26,7 @@ pub enum ExtensionKind {
     PlayoutDelay,
     /// Dependencies and layers of a frame (the AV1 payload format, appendix A).
     DependencyDescriptor,
-    /// The publisher's layers and what each takes.
+    /// Layers of the publisher with their bit rates.
     LayersAllocation,
 }
 
@@ -34,7 +34,7 @@ pub enum ExtensionKind {
 pub const EXTENSION_KINDS: usize = ExtensionKind::ALL.len();
 
 impl ExtensionKind {
-    /// All of them; where there is no room for all values, the first ones are kept.
+    /// All kinds, in order of importance: if a packet has too many values, the first kinds are kept.
     pub const ALL: [Self; 4] = [
         Self::DependencyDescriptor,
         Self::AbsoluteCaptureTime,
@@ -58,7 +58,7 @@ impl ExtensionKind {
         }
     }
 
-    /// Audio has it, too.
+    /// True if audio packets may have the extension, too.
     pub fn is_of_audio(self) -> bool {
         self == Self::AbsoluteCaptureTime
     }
@@ -68,15 +68,15 @@ impl ExtensionKind {
     }
 }
 
-/// The extensions of one packet: nothing where it has none, else kind, length and value of each.
+/// Forwarded extensions of one packet: kind, length and value of each, one after another. `None` without extensions.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct CarriedExtensions(Option<Arc<[u8]>>);
 
-/// Bytes of a dependency descriptor before its frame number: start and end of the frame, template.
+/// Offset of the frame number in a dependency descriptor, behind start and end of the frame and the template, in bytes.
 const FRAME_NUMBER_AT: usize = 1;
 
 impl CarriedExtensions {
-    /// Keeps `values`, each kind once, as many as there is room for.
+    /// Stores `values`, each kind once, as many as fit.
     pub fn new<'a>(values: impl Iterator<Item = (ExtensionKind, &'a [u8])> + Clone) -> Self {
         let mut bytes = [0; CARRIED_EXTENSION_BYTES];
         let mut end = 0;
@@ -109,12 +109,12 @@ impl CarriedExtensions {
         })
     }
 
-    /// True when there is none.
+    /// True when the packet has no forwarded extension.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// The frame number of the dependency descriptor, if there is one.
+    /// Frame number of the dependency descriptor, if the packet has one.
     pub fn frame_number(&self) -> Option<u16> {
         let mut all = self.iter();
         let (_, descriptor) = all.find(|(kind, _)| *kind == ExtensionKind::DependencyDescriptor)?;
@@ -129,7 +129,7 @@ impl CarriedExtensions {
     }
 }
 
-/// Puts `number` into `descriptor`, a dependency descriptor that has a frame number.
+/// Writes the frame number `number` into `descriptor`, a dependency descriptor with a frame number.
 pub fn set_frame_number(descriptor: &mut [u8], number: u16) {
     if let Some(place) = descriptor.get_mut(FRAME_NUMBER_AT..FRAME_NUMBER_AT + 2) {
         place.copy_from_slice(&number.to_be_bytes());
@@ -196,7 +196,7 @@ mod tests {
         set_frame_number(&mut descriptor, 0xfffe);
         assert_eq!(descriptor, [0x80, 0xff, 0xfe, 0x56]);
         assert_eq!(of(&descriptor[..2]), None);
-        set_frame_number(&mut descriptor[..2], 1); // too short: stays as it is
+        set_frame_number(&mut descriptor[..2], 1); // too short for a frame number: unchanged
         assert_eq!(descriptor[1], 0xff);
     }
 }

@@ -1,7 +1,8 @@
 //! Chooses the layer of each subscription of one subscriber, from its bandwidth and its priorities.
 //!
-//! A pure function. Every subscription gets the lowest layer at any estimate: estimates err, and a picture with losses
-//! is better than none. The rest of the bandwidth goes to higher layers, one step per round, higher priority first.
+//! A pure function. Every subscription gets the lowest layer at any estimate, because estimates can be wrong, and a
+//! video with losses is better than none. The rest of the bandwidth goes to higher layers, one step per round, higher
+//! priority first.
 
 use super::track::TrackStatus;
 use crate::key::LayerIndex;
@@ -9,12 +10,12 @@ use crate::limits::MAX_LAYERS;
 
 /// Parameters of a subscription: pause, maximum height, priority.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Wish {
+pub struct SubscriptionParams {
     /// True: send no media, and keep the m-line.
     pub paused: bool,
-    /// Pixels; 0: no limit.
+    /// Maximum height in pixels; 0: no limit.
     pub max_height: u32,
-    /// Higher gets bandwidth first.
+    /// Subscriptions with a higher priority get bandwidth first.
     pub priority: u32,
 }
 
@@ -22,26 +23,26 @@ pub struct Wish {
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate {
     /// Parameters of the subscription.
-    pub wish: Wish,
+    pub params: SubscriptionParams,
     /// Number of declared layers; 1 without simulcast.
     pub layers: u8,
-    /// Pixels of each layer; 0 when unknown.
+    /// Height of each layer in pixels; 0 when unknown.
     pub heights: [u32; MAX_LAYERS],
-    /// Measured layers of the publisher.
+    /// Measured bit rates of the publisher's layers.
     pub status: TrackStatus,
-    /// The layer it has now.
+    /// The layer that is forwarded now.
     pub current: Option<LayerIndex>,
 }
 
-/// A rise needs this much more than it costs, so that an estimate that wobbles does not flap the layer.
+/// Factor between the bit rate of a higher layer and the bandwidth needed to switch to it. Prevents switches at each
+/// change of the estimate.
 const RISE_MARGIN: f64 = 1.15;
-/// The layer for each candidate, `None` where the subscriber paused it; higher layers than the lowest
-/// within `budget_bps` for all of them together.
+/// The layer of each candidate; `None` if it is paused. Layers above the lowest must fit into `budget_bps` together.
 pub fn allocate(candidates: &[Candidate], budget_bps: u64) -> Vec<Option<LayerIndex>> {
     let mut given: Vec<Option<LayerIndex>> = vec![None; candidates.len()];
     let mut left = budget_bps as f64;
     let mut order: Vec<usize> = (0..candidates.len()).collect();
-    order.sort_by_key(|&index| std::cmp::Reverse(candidates[index].wish.priority));
+    order.sort_by_key(|&index| std::cmp::Reverse(candidates[index].params.priority));
     for round in 0..MAX_LAYERS {
         for &index in &order {
             let candidate = &candidates[index];
@@ -64,13 +65,14 @@ pub fn allocate(candidates: &[Candidate], budget_bps: u64) -> Vec<Option<LayerIn
 /// Bandwidth targets of the estimator, in bits per second.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
-    /// The sent rate plus the cheapest next layer: sustained with padding until it is proven.
+    /// The sent rate plus the cheapest next layer. The estimator sustains this rate with padding until the path is
+    /// proven to carry it.
     pub sustain_bps: u64,
     /// The rate of all candidates at their best layers: the target of probes.
     pub desired_bps: u64,
 }
 
-/// Bandwidth targets at which `given` can become better.
+/// Bandwidth targets at which candidates could get better layers than `given`.
 pub fn target(candidates: &[Candidate], given: &[Option<LayerIndex>]) -> Target {
     let (mut sent, mut desired, mut cheapest) = (0.0, 0.0, None::<f64>);
     for (candidate, layer) in candidates.iter().zip(given) {
@@ -96,9 +98,10 @@ pub fn target(candidates: &[Candidate], given: &[Option<LayerIndex>]) -> Target 
 }
 
 impl Candidate {
-    /// Layers that may be sent, lowest first: alive and not taller than wished; the lowest always may.
+    /// Layers that may be sent, lowest first: with packets, and not higher than requested. The lowest layer may always
+    /// be sent.
     fn eligible(&self) -> Vec<LayerIndex> {
-        if self.wish.paused {
+        if self.params.paused {
             return Vec::new();
         }
         let live: Vec<LayerIndex> = (0..self.layers)
@@ -106,12 +109,12 @@ impl Candidate {
             .filter(|layer| self.status.live.contains(*layer))
             .collect();
         if live.is_empty() {
-            // Nothing measured: keep the current layer through a pause, and start with the lowest layer, which
-            // publishers start first.
+            // No measurements: keep the current layer during a pause; start with the lowest layer, which publishers
+            // start first.
             return vec![self.current.unwrap_or(LayerIndex(0))];
         }
         let fits = |layer: &LayerIndex| {
-            self.wish.max_height == 0 || self.heights[layer.index()] <= self.wish.max_height
+            self.params.max_height == 0 || self.heights[layer.index()] <= self.params.max_height
         };
         let lowest = live[0];
         live.into_iter()
@@ -135,9 +138,9 @@ mod tests {
     use super::*;
     use crate::key::LayerSet;
 
-    fn simulcast(wish: Wish, current: Option<u8>) -> Candidate {
+    fn simulcast(params: SubscriptionParams, current: Option<u8>) -> Candidate {
         Candidate {
-            wish,
+            params,
             layers: 3,
             heights: [180, 360, 720],
             status: TrackStatus {
@@ -157,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_best_layer_that_fits_with_a_margin_to_rise_and_none_to_stay() {
-        let fresh = simulcast(Wish::default(), None);
+        let fresh = simulcast(SubscriptionParams::default(), None);
         for (budget, expected) in [
             (0, Some(0)),
             (200_000, Some(0)),
@@ -171,7 +174,7 @@ mod tests {
             [Some(1)],
             "a rise needs a margin"
         );
-        let high = simulcast(Wish::default(), Some(2));
+        let high = simulcast(SubscriptionParams::default(), Some(2));
         assert_eq!(
             layers(&[high], 1_750_000),
             [Some(2)],
@@ -180,15 +183,15 @@ mod tests {
     }
 
     #[test]
-    fn everybody_gets_the_lowest_before_anybody_gets_more() {
+    fn all_subscriptions_get_the_lowest_layer_before_one_gets_more() {
         let important = simulcast(
-            Wish {
+            SubscriptionParams {
                 priority: 9,
-                ..Wish::default()
+                ..SubscriptionParams::default()
             },
             None,
         );
-        let other = simulcast(Wish::default(), None);
+        let other = simulcast(SubscriptionParams::default(), None);
         assert_eq!(layers(&[other, important], 400_000), [Some(0), Some(0)]);
         assert_eq!(layers(&[other, important], 800_000), [Some(0), Some(1)]);
         assert_eq!(layers(&[other, important], 0), [Some(0), Some(0)]);
@@ -196,30 +199,30 @@ mod tests {
 
     #[test]
     fn wishes_are_kept() {
-        let small = Wish {
+        let small = SubscriptionParams {
             max_height: 360,
-            ..Wish::default()
+            ..SubscriptionParams::default()
         };
         assert_eq!(layers(&[simulcast(small, None)], 9_000_000), [Some(1)]);
-        let tiny = Wish {
+        let tiny = SubscriptionParams {
             max_height: 90,
-            ..Wish::default()
+            ..SubscriptionParams::default()
         };
         assert_eq!(
             layers(&[simulcast(tiny, None)], 9_000_000),
             [Some(0)],
             "never nothing"
         );
-        let paused = Wish {
+        let paused = SubscriptionParams {
             paused: true,
-            ..Wish::default()
+            ..SubscriptionParams::default()
         };
         assert_eq!(layers(&[simulcast(paused, Some(2))], 9_000_000), [None]);
     }
 
     #[test]
     fn a_dead_layer_is_not_waited_for() {
-        let mut candidate = simulcast(Wish::default(), Some(2));
+        let mut candidate = simulcast(SubscriptionParams::default(), Some(2));
         candidate.status.live = [0, 1].map(LayerIndex).into_iter().collect();
         assert_eq!(layers(&[candidate], 9_000_000), [Some(1)]);
         candidate.status.live = LayerSet::NONE;
@@ -235,8 +238,8 @@ mod tests {
     #[test]
     fn the_target_is_the_cheapest_next_layer_and_everything() {
         let candidates = [
-            simulcast(Wish::default(), Some(0)),
-            simulcast(Wish::default(), Some(1)),
+            simulcast(SubscriptionParams::default(), Some(0)),
+            simulcast(SubscriptionParams::default(), Some(1)),
         ];
         let given = [Some(LayerIndex(0)), Some(LayerIndex(1))];
         let target = target(&candidates, &given);

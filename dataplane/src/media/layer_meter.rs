@@ -1,4 +1,4 @@
-//! The bit rate of each layer of a track, measured where it is published.
+//! Bit rate of each layer of a track, measured on the track's home.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use super::track::TrackStatus;
 use crate::key::LayerIndex;
 use crate::limits::MAX_LAYERS;
 
-/// Measures the bit rate of each layer in windows.
+/// Counts the bytes of each layer over a window of time.
 #[derive(Debug)]
 pub struct LayerMeter {
     bytes: [u64; MAX_LAYERS],
@@ -22,12 +22,12 @@ impl LayerMeter {
         }
     }
 
-    /// A packet with `bytes` of payload.
+    /// Counts a packet with `bytes` of payload.
     pub fn count(&mut self, layer: LayerIndex, bytes: usize) {
         self.bytes[layer.index()] += bytes as u64;
     }
 
-    /// The rates since the last call, if that was `window` ago.
+    /// The bit rates since the last result, if that is at least `window` ago.
     pub fn measure(&mut self, now: Instant, window: Duration) -> Option<TrackStatus> {
         let elapsed = now.duration_since(self.since);
         if elapsed < window {

@@ -1,4 +1,4 @@
-//! One decrypted packet of a track, as the fan-out passes it on.
+//! One decrypted packet of a track, as it is passed from the publisher's session to subscribers.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -8,7 +8,7 @@ use spillway_wire::vp8;
 use super::extensions::CarriedExtensions;
 use crate::key::{LayerIndex, TrackKey};
 
-/// One decrypted packet of a track, as the fan-out passes it on.
+/// One decrypted packet of a track. Cloning copies no payload bytes.
 #[derive(Debug, Clone)]
 pub struct MediaPacket {
     /// The track of the packet.
@@ -17,27 +17,28 @@ pub struct MediaPacket {
     pub layer: LayerIndex,
     /// Codec of the packet, as an index into [`TrackInfo::codecs`].
     pub codec: u8,
-    /// If the payload is RFC 2198 redundancy: its newest block, for subscribers that did not negotiate redundancy.
+    /// Newest block of an RFC 2198 payload, for subscribers that did not negotiate redundancy. `None` for other
+    /// payloads.
     pub primary: Option<Arc<[u8]>>,
-    /// Epoch of the layer's numbers: they go on from each other within one, and a higher one is later.
+    /// Epoch of the layer's sequence numbers: numbers are continuous within one epoch; later epochs are higher.
     pub epoch: u32,
     /// Extended sequence number of the publisher.
     pub seq: u64,
     /// RTP timestamp of the publisher.
     pub time: u32,
-    /// Last packet of a frame (video), first of a talk spurt (audio).
+    /// Last packet of a frame (video), first packet of a talk spurt (audio).
     pub marker: bool,
-    /// First packet of a frame that needs no other.
+    /// First packet of a frame that can be decoded without other frames.
     pub keyframe: bool,
     /// VP8 payload descriptor; `None` for other codecs.
     pub vp8: Option<vp8::Descriptor>,
-    /// RFC 6464: level in -dBov (0 loudest), and whether it is voice.
+    /// Level in -dBov (0 is loudest) and voice activity flag (RFC 6464).
     pub audio_level: Option<(u8, bool)>,
     /// Value of the video orientation (CVO) header extension.
     pub orientation: Option<u8>,
-    /// Header extensions that subscribers get as they are.
+    /// Header extensions that are forwarded unchanged.
     pub extensions: CarriedExtensions,
-    /// The publisher's latest sender report for this layer: wall clock and RTP time that belong together.
+    /// The publisher's latest sender report for this layer: wall clock and the RTP timestamp at that time.
     pub sender_report: Option<(SystemTime, u32)>,
     /// RTP payload, shared by all subscribers on the shard.
     pub payload: Arc<[u8]>,

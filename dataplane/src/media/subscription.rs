@@ -1,19 +1,19 @@
-//! One subscriber's view of one track: the forwarded layer, the wanted layer, and the verdict for each packet.
+//! One subscriber's view of one track: the forwarded layer, the layer to switch to, and the decision for each packet.
 //!
-//! Video starts and changes layers at keyframes only; audio starts at once. The layer itself is chosen
-//! by [`super::layer_allocation`], the outgoing numbers are made by [`crate::send::rewriter`].
+//! Video starts and changes layers at keyframes only; audio starts at once. [`super::layer_allocation`] chooses the
+//! layer, [`crate::send::rewriter`] assigns the outgoing numbers.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::layer_allocation::Wish;
+use super::layer_allocation::SubscriptionParams;
 use super::packet::MediaPacket;
 use super::track::TrackFormats;
 use crate::key::{LayerIndex, LayerSet, TrackKey};
 use crate::media::codec::MediaKind;
 use crate::report::Sample;
 
-/// A subscription and what flows through it.
+/// State of one subscription.
 #[derive(Debug, Clone)]
 pub struct Subscription {
     /// The track that the session subscribes to.
@@ -21,43 +21,44 @@ pub struct Subscription {
     /// Audio or video, as the track.
     pub kind: MediaKind,
     /// Parameters of the subscription.
-    pub wish: Wish,
-    /// Its lip sync group; kept apart, because sending does not need it.
+    pub params: SubscriptionParams,
+    /// Lip sync group of the track; boxed, because sending does not need it.
     pub group: Option<Box<SyncGroup>>,
-    /// The m-line it plays on, as an index into the session's slots, once offered.
+    /// The m-line of the subscription, as an index into the session's slots; `None` before it is offered.
     pub slot: Option<usize>,
     /// Its index among the track's subscribers on this shard.
     pub place: Option<usize>,
-    /// The layers its shard counts for it.
+    /// The layers that the track's demand includes for this subscription.
     pub counted: LayerSet,
-    /// For each codec of the publisher, the subscriber's negotiated one; set with the answer.
+    /// For each codec of the publisher, the payload types that the subscriber negotiated for it. `None` before the
+    /// answer.
     pub codecs: Option<Vec<Option<SubscriberCodec>>>,
-    /// The layer that the allocator chose; `None` is paused.
+    /// The layer that the allocator chose; `None` while paused.
     target: Option<LayerIndex>,
     /// The forwarded layer; `None` before the first keyframe and while paused.
     current: Option<LayerIndex>,
-    /// The epoch of its numbers.
+    /// Epoch of the forwarded sequence numbers.
     epoch: u32,
     /// Index of the publisher's codec that its m-line offers first; set when the publisher sent a codec that the subscriber
     /// had not negotiated.
     pub offered_first: Option<u8>,
     /// Number of offers made because the publisher changed its codec.
     pub reoffers: u8,
-    /// True: the subscriber was told that it negotiated no codec of the publisher.
+    /// True after the subscriber was told that it negotiated no codec of the publisher.
     is_undecodable: bool,
-    /// Something lost in front of the subscriber needs a keyframe of the layer that flows.
+    /// True when a loss before the subscriber requires a keyframe of the forwarded layer.
     refresh: bool,
     waits: Waits,
 }
 
-/// Since when its subscriber waits for what, to be measured.
+/// Start times of waits, for the metrics of waiting times.
 #[derive(Debug, Clone, Copy, Default)]
 struct Waits {
-    /// Start of the wait for the first frame.
+    /// Start of the wait for the first packet; `None` when not waiting.
     flow: Option<Instant>,
-    /// Start of the wait for a keyframe of the forwarded layer.
+    /// Start of the wait for a keyframe of the forwarded layer; `None` when not waiting.
     picture: Option<Instant>,
-    /// True when the first packet was forwarded since the last check.
+    /// True when the first packet was forwarded and its waiting time is not reported yet.
     has_begun: bool,
 }
 
@@ -70,7 +71,7 @@ pub struct SyncGroup {
     pub cname: Box<str>,
 }
 
-/// A subscription as the control plane asks for it.
+/// A subscription as requested by the control plane.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     /// The track to subscribe to.
@@ -78,63 +79,63 @@ pub struct Wanted {
     /// Audio or video, as the track.
     pub kind: MediaKind,
     /// Pause, maximum height and priority of the subscription.
-    pub wish: Wish,
+    pub params: SubscriptionParams,
     /// Lip sync group; `None`: the track plays by itself.
     pub group: Option<SyncGroup>,
     /// Formats that the publisher may send, if known.
     pub formats: Option<Arc<TrackFormats>>,
 }
 
-/// Payload types a subscriber negotiated for a codec.
+/// Payload types that a subscriber negotiated for one codec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SubscriberCodec {
     /// Payload type of the codec itself.
     pub pt: u8,
-    /// Payload type of RFC 2198 redundancy.
+    /// Payload type of RFC 2198 redundancy, if negotiated.
     pub red: Option<u8>,
-    /// Payload type of retransmissions (RFC 4588).
+    /// Payload type of retransmissions (RFC 4588), if negotiated.
     pub resend: Option<u8>,
 }
 
-/// Encoding of a packet for a subscriber.
+/// How a packet is encoded for one subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoding {
     /// Payload type of the packet.
     pub pt: u8,
-    /// Only the primary block of its redundancy.
+    /// True if only the newest block of an RFC 2198 payload is sent.
     pub unwrap_red: bool,
-    /// The payload type of the blocks of its redundancy, where that is sent.
+    /// Payload type of the blocks of an RFC 2198 payload, if it is sent as such.
     pub inner: Option<u8>,
-    /// Payload type of its retransmission.
+    /// Payload type of retransmissions of the packet; `None` if these are not sent as RTX.
     pub resend: Option<u8>,
 }
 
-/// Verdict for a packet.
+/// What to do with a packet of the track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It continues the forwarded layer.
+    /// Forward: the packet continues the forwarded layer.
     Forward,
-    /// It is the first packet of another layer, or of new sequence numbers.
+    /// Forward as the first packet of another layer or epoch.
     Switch,
-    /// It is not of the forwarded layer.
+    /// Do not forward: the packet belongs to another layer.
     Skip,
 }
 
 impl Subscription {
-    /// A subscription that flows as soon as it is negotiated and its layer allows.
+    /// A subscription that forwards media as soon as it is negotiated and a layer is chosen.
     pub fn new(wanted: Wanted) -> Self {
         let Wanted {
             track,
             kind,
-            wish,
+            params,
             group,
             formats: _,
         } = wanted;
-        let target = (!wish.paused && kind.is_audio()).then_some(LayerIndex(0));
+        let target = (!params.paused && kind.is_audio()).then_some(LayerIndex(0));
         Self {
             track,
             kind,
-            wish,
+            params,
             group: group.map(Box::new),
             slot: None,
             place: None,
@@ -151,18 +152,18 @@ impl Subscription {
         }
     }
 
-    /// The publisher sends from `now` on, so the first frame is awaited.
-    pub fn may_flow(&mut self, now: Instant) {
+    /// The publisher sends from `now` on: starts the wait for the first frame.
+    pub fn start_waiting(&mut self, now: Instant) {
         if self.codecs.is_some() && self.current.is_none() {
             self.waits.flow.get_or_insert(now);
         }
     }
 
-    /// The times that the subscriber waited until `now`, when `packet` was sent: for the first frame, for a keyframe.
+    /// Times that the subscriber waited until `packet` was sent at `now`: for the first frame, and for a keyframe.
     pub fn waited(&mut self, packet: &MediaPacket, now: Instant) -> [Option<Sample>; 2] {
         let since = |at: Instant| now.saturating_duration_since(at);
         let has_begun = std::mem::take(&mut self.waits.has_begun);
-        // If the first packet can be shown at once, the subscriber did not wait.
+        // If the first packet can be decoded at once, the subscriber did not wait.
         let flow = has_begun.then(|| self.waits.flow.take().map_or(Duration::ZERO, since));
         let picture = match packet.keyframe {
             true => self.waits.picture.take().map(since),
@@ -171,7 +172,7 @@ impl Subscription {
         [flow.map(Sample::FirstFrame), picture.map(Sample::Freeze)]
     }
 
-    /// The layer that flows.
+    /// The forwarded layer; `None` before the first keyframe and while paused.
     pub fn current(&self) -> Option<LayerIndex> {
         self.current
     }
@@ -186,14 +187,14 @@ impl Subscription {
         }
     }
 
-    /// The layer of which a keyframe is needed.
+    /// The layer of which a keyframe is needed, if any.
     pub fn waits_for(&self) -> Option<LayerIndex> {
         let rising = self.target.filter(|_| self.target != self.current);
         let layer = rising.or(self.current.filter(|_| self.refresh))?;
         (self.kind.is_video() && self.codecs.is_some()).then_some(layer)
     }
 
-    /// The subscriber lost something it can not do without.
+    /// The subscriber lost a packet and needs a keyframe.
     pub fn needs_keyframe(&mut self, now: Instant) {
         self.refresh = true;
         if self.current.is_some() {
@@ -201,8 +202,8 @@ impl Subscription {
         }
     }
 
-    /// Sets what the allocator gave. True when that changed.
-    pub fn aim(&mut self, target: Option<LayerIndex>) -> bool {
+    /// Sets the layer that the allocator chose. True when it changed.
+    pub fn set_target(&mut self, target: Option<LayerIndex>) -> bool {
         let changed = self.target != target;
         self.target = target;
         if target.is_none() {
@@ -212,17 +213,17 @@ impl Subscription {
         changed
     }
 
-    /// The subscriber negotiated no codec of the publisher. True when the subscriber must be told.
+    /// Records that the subscriber negotiated no codec of the publisher. True when the subscriber must be told.
     pub fn cannot_be_decoded(&mut self) -> bool {
         !std::mem::replace(&mut self.is_undecodable, true)
     }
 
-    /// Clears the state, so that the subscriber is told again when the next offer does not help.
+    /// The subscriber will be told again if the next offer does not help.
     pub fn reset_undecodable(&mut self) {
         self.is_undecodable = false;
     }
 
-    /// The track went away and may come back under the same name; what flowed has ended.
+    /// The track has ended; it may be published again under the same key.
     pub fn unpublished(&mut self) {
         self.current = None;
         self.codecs = None;
@@ -242,7 +243,7 @@ impl Subscription {
                 pt: red,
                 inner: Some(codec.pt),
                 unwrap_red: false,
-                resend: None, // a retransmission would be taken for the codec itself
+                resend: None, // an RTX packet would be decoded as the codec itself
             }),
             (primary, _) => Some(Encoding {
                 pt: codec.pt,
@@ -253,8 +254,8 @@ impl Subscription {
         }
     }
 
-    /// Verdict for `packet` of the track.
-    pub fn judge(&mut self, packet: &MediaPacket) -> Verdict {
+    /// Decides about `packet` of the track, and updates the forwarded layer.
+    pub fn decide(&mut self, packet: &MediaPacket) -> Verdict {
         let starts = self.kind.is_audio() || packet.keyframe;
         if self.current == Some(packet.layer) {
             if self.epoch == packet.epoch {
@@ -293,7 +294,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::media::extensions::CarriedExtensions;
 
-    /// A packet of `layer` with sequence number `seq`; the rest is of no matter.
+    /// A packet of `layer` with sequence number `seq` and arbitrary other values.
     pub(crate) fn packet(layer: u8, seq: u64, keyframe: bool) -> MediaPacket {
         MediaPacket {
             track: TrackKey(1),
@@ -325,7 +326,7 @@ pub(crate) mod tests {
         Subscription::new(Wanted {
             track: TrackKey(1),
             kind,
-            wish: Wish::default(),
+            params: SubscriptionParams::default(),
             group: None,
             formats: None,
         })
@@ -334,7 +335,7 @@ pub(crate) mod tests {
     #[test]
     fn video_starts_and_switches_at_keyframes_only() {
         let mut subscription = video();
-        subscription.aim(Some(LayerIndex(0)));
+        subscription.set_target(Some(LayerIndex(0)));
         assert_eq!(subscription.waits_for(), Some(LayerIndex(0)));
         // (packet, verdict, current layer after it)
         let story = [
@@ -344,50 +345,50 @@ pub(crate) mod tests {
             (packet(0, 3, false), Verdict::Forward, Some(0)),
         ];
         for (packet, verdict, current) in &story {
-            assert_eq!(subscription.judge(packet), *verdict);
+            assert_eq!(subscription.decide(packet), *verdict);
             assert_eq!(subscription.current(), current.map(LayerIndex));
         }
         assert_eq!(subscription.waits_for(), None);
-        subscription.aim(Some(LayerIndex(2)));
+        subscription.set_target(Some(LayerIndex(2)));
         assert_eq!(
             subscription.layers(),
             [0, 2].map(LayerIndex).into_iter().collect()
         );
-        assert_eq!(subscription.judge(&packet(2, 9, false)), Verdict::Skip);
+        assert_eq!(subscription.decide(&packet(2, 9, false)), Verdict::Skip);
         assert_eq!(
-            subscription.judge(&packet(0, 4, false)),
+            subscription.decide(&packet(0, 4, false)),
             Verdict::Forward,
             "the old layer flows on"
         );
-        assert_eq!(subscription.judge(&packet(2, 10, true)), Verdict::Switch);
-        assert_eq!(subscription.judge(&packet(0, 5, false)), Verdict::Skip);
+        assert_eq!(subscription.decide(&packet(2, 10, true)), Verdict::Switch);
+        assert_eq!(subscription.decide(&packet(0, 5, false)), Verdict::Skip);
     }
 
     #[test]
     fn paused_stops_at_once_and_needs_a_keyframe_to_go_on() {
         let mut subscription = video();
-        subscription.aim(Some(LayerIndex(0)));
-        subscription.judge(&packet(0, 1, true));
-        subscription.aim(None);
+        subscription.set_target(Some(LayerIndex(0)));
+        subscription.decide(&packet(0, 1, true));
+        subscription.set_target(None);
         assert!(subscription.layers().is_empty());
-        assert_eq!(subscription.judge(&packet(0, 2, false)), Verdict::Skip);
-        subscription.aim(Some(LayerIndex(0)));
-        assert_eq!(subscription.judge(&packet(0, 3, false)), Verdict::Skip);
-        assert_eq!(subscription.judge(&packet(0, 4, true)), Verdict::Switch);
+        assert_eq!(subscription.decide(&packet(0, 2, false)), Verdict::Skip);
+        subscription.set_target(Some(LayerIndex(0)));
+        assert_eq!(subscription.decide(&packet(0, 3, false)), Verdict::Skip);
+        assert_eq!(subscription.decide(&packet(0, 4, true)), Verdict::Switch);
     }
 
     #[test]
     fn audio_starts_with_any_packet_once_negotiated() {
         let mut audio = of(MediaKind::Audio);
         assert_eq!(
-            audio.judge(&packet(0, 1, false)),
+            audio.decide(&packet(0, 1, false)),
             Verdict::Skip,
             "not negotiated"
         );
         audio.codecs = Some(Vec::new());
         assert_eq!(audio.waits_for(), None);
-        assert_eq!(audio.judge(&packet(0, 2, false)), Verdict::Switch);
-        assert_eq!(audio.judge(&packet(0, 3, false)), Verdict::Forward);
+        assert_eq!(audio.decide(&packet(0, 2, false)), Verdict::Switch);
+        assert_eq!(audio.decide(&packet(0, 3, false)), Verdict::Forward);
     }
 
     #[test]
@@ -431,7 +432,7 @@ pub(crate) mod tests {
             ..packet(0, seq, keyframe)
         };
         let mut subscription = video();
-        subscription.aim(Some(LayerIndex(0)));
+        subscription.set_target(Some(LayerIndex(0)));
         // (packet, verdict)
         let story = [
             (of_epoch(u32::MAX, 30_000, true), Verdict::Switch),
@@ -443,13 +444,13 @@ pub(crate) mod tests {
             (of_epoch(0, 17_002, false), Verdict::Forward),
         ];
         for (packet, verdict) in &story {
-            assert_eq!(subscription.judge(packet), *verdict, "{}", packet.seq);
+            assert_eq!(subscription.decide(packet), *verdict, "{}", packet.seq);
         }
         let mut audio = of(MediaKind::Audio);
         audio.codecs = Some(Vec::new());
-        assert_eq!(audio.judge(&of_epoch(0, 5, false)), Verdict::Switch);
+        assert_eq!(audio.decide(&of_epoch(0, 5, false)), Verdict::Switch);
         assert_eq!(
-            audio.judge(&of_epoch(1, 2, false)),
+            audio.decide(&of_epoch(1, 2, false)),
             Verdict::Switch,
             "at once"
         );
@@ -458,13 +459,13 @@ pub(crate) mod tests {
     #[test]
     fn a_refresh_is_wanted_until_the_next_keyframe() {
         let mut subscription = video();
-        subscription.aim(Some(LayerIndex(0)));
-        subscription.judge(&packet(0, 1, true));
+        subscription.set_target(Some(LayerIndex(0)));
+        subscription.decide(&packet(0, 1, true));
         subscription.needs_keyframe(Instant::now());
         assert_eq!(subscription.waits_for(), Some(LayerIndex(0)));
-        subscription.judge(&packet(0, 2, false));
+        subscription.decide(&packet(0, 2, false));
         assert_eq!(subscription.waits_for(), Some(LayerIndex(0)));
-        subscription.judge(&packet(0, 3, true));
+        subscription.decide(&packet(0, 3, true));
         assert_eq!(subscription.waits_for(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Published tracks: declaration and packet properties.
+//! Published tracks: declaration, negotiated formats and measurements.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use crate::limits::MAX_LAYERS;
 /// A track as the control plane declared it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackSpec {
-    /// Name of the track inside the data plane.
+    /// Key of the track in the data plane.
     pub key: TrackKey,
-    /// The control plane's name.
+    /// Name of the track in the control plane.
     pub id: Arc<str>,
-    /// The m-line of the publisher's offer.
+    /// The mid of the track's m-line in the publisher's offer.
     pub mid: String,
     /// Audio or video, as declared.
     pub kind: MediaKind,
@@ -26,7 +26,7 @@ pub struct TrackSpec {
 pub struct LayerSpec {
     /// Restriction identifier (RFC 8851).
     pub rid: String,
-    /// Pixels; 0 when unknown.
+    /// Height in pixels; 0 when unknown.
     pub height: u32,
 }
 
@@ -35,12 +35,12 @@ pub struct LayerSpec {
 pub struct TrackFormats {
     /// Codecs, the publisher's preference first.
     pub codecs: Vec<CodecSpec>,
-    /// True when the track may have two channels (RFC 7587).
+    /// True when the track may have two audio channels (RFC 7587).
     pub is_stereo: bool,
 }
 
 impl TrackFormats {
-    /// The publisher sends `codec`: subscribers are offered that codec first.
+    /// Moves `codec`, which the publisher sends now, to the front: subscribers are offered it first.
     pub fn put_first(&mut self, codec: &CodecSpec) {
         if let Some(place) = self.codecs.iter().position(|known| known == codec) {
             self.codecs[..=place].rotate_right(1);
@@ -48,18 +48,19 @@ impl TrackFormats {
     }
 }
 
-/// Description of a track that every shard has.
+/// Description of a published track; every shard has a reference to it.
 #[derive(Debug, Clone)]
 pub struct TrackInfo {
     /// The track as the control plane declared it.
     pub spec: TrackSpec,
-    /// Codecs the publisher may send, as negotiated; packets name one by index.
+    /// Negotiated codecs that the publisher may send; [`MediaPacket::codec`](super::packet::MediaPacket::codec) is an
+    /// index.
     pub codecs: Vec<CodecSpec>,
     /// True when the track may have two channels (RFC 7587).
     pub is_stereo: bool,
 }
 
-/// Values of a track that are measured at the publisher.
+/// Measurements of a track, made on its home.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub struct TrackStatus {
     /// Bits per second of each layer over the last window.
@@ -69,7 +70,7 @@ pub struct TrackStatus {
 }
 
 impl TrackInfo {
-    /// Layer of `rid`; without simulcast the only one.
+    /// The layer with this rid. Without simulcast every rid means the only layer.
     pub fn layer_of(&self, rid: Option<&str>) -> Option<LayerIndex> {
         match rid {
             Some(rid) => {

@@ -1,8 +1,9 @@
-//! Messages between threads of the data plane: bounded rings with a doorbell.
+//! Messages between threads of the data plane: bounded rings with an eventfd.
 //!
-//! Every shard, and the control thread, has one mailbox: a ring of media packets and a ring of letters. If the media
-//! ring is full, the sender drops and counts the packet. If the ring of letters is full, letters wait at the sender,
-//! in order. No thread blocks. The doorbell (an eventfd) is written only when the receiver sleeps.
+//! Every shard and the control thread has one mailbox: a shard's has a ring of media packets and a ring of letters, the
+//! control thread's a ring of letters. If the media ring is full, the sender drops and counts the packet. If the ring
+//! of letters is full, letters wait at the sender, in order. No thread blocks. The eventfd is written only when the
+//! receiver sleeps.
 
 use std::collections::VecDeque;
 use std::io;
@@ -33,11 +34,11 @@ struct ShardMailbox {
 
 struct ControlMailbox {
     letters: ArrayQueue<ToControl>,
-    /// The control thread sleeps in tokio; tokio's waker does the work of the eventfd.
+    /// Wakes the control thread, which sleeps in tokio: tokio's own waker writes the eventfd.
     bell: Notify,
 }
 
-/// Wakes a sleeping receiver.
+/// Wakes a sleeping shard: a flag and an eventfd.
 pub struct Doorbell {
     eventfd: OwnedFd,
     asleep: AtomicBool,
@@ -50,7 +51,7 @@ pub struct Outbox {
     to_control: VecDeque<ToControl>,
 }
 
-/// The backlog towards a receiver that does not read is full.
+/// The sender already holds the maximum number of letters for a receiver whose ring stays full.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{MAX_LETTER_BACKLOG} letters wait already for a shard that does not read them")]
 pub struct BacklogFull;
@@ -94,23 +95,24 @@ impl Mesh {
         self.control.letters.pop()
     }
 
-    /// The bell of `shard`.
+    /// The doorbell of `shard`.
     pub fn bell(&self, shard: ShardId) -> &Doorbell {
         &self.shards[shard.index()].bell
     }
 
-    /// The bell of the control thread.
+    /// The notification that wakes the control thread.
     pub fn control_bell(&self) -> &Notify {
         &self.control.bell
     }
 
-    /// True when nothing waits for `shard`; ask after [`Doorbell::fall_asleep`].
+    /// True when both rings of `shard` are empty. Call this after [`Doorbell::fall_asleep`], so that no message is
+    /// missed.
     pub fn is_empty(&self, shard: ShardId) -> bool {
         let mailbox = &self.shards[shard.index()];
         mailbox.media.is_empty() && mailbox.letters.is_empty()
     }
 
-    /// Hands a packet to `shard`; false when its ring is full.
+    /// Puts a packet into the media ring of `shard`. False when the ring is full: the caller counts the drop.
     pub fn send_media(&self, shard: ShardId, packet: MediaPacket) -> bool {
         let mailbox = &self.shards[shard.index()];
         let sent = mailbox.media.push(packet).is_ok();
@@ -128,29 +130,29 @@ impl Doorbell {
         })
     }
 
-    /// Says that the receiver is about to sleep. It must look at its mailbox once more after this.
+    /// Announces that the receiver is about to sleep. The receiver must check its mailbox once more after this call.
     pub fn fall_asleep(&self) {
         self.asleep.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 
-    /// Notes that the receiver is awake: senders need not ring. A sender that took the flag before may still ring;
-    /// then the next sleep ends at once.
+    /// Announces that the receiver is awake, so senders need not write the eventfd. A sender that read the flag before
+    /// may still write it; then the next sleep ends at once.
     pub fn wake_up(&self) {
         self.asleep.store(false, Ordering::SeqCst);
     }
 
-    /// Ends the ringing. Has to follow whenever the bell was heard: it rings until then.
+    /// Resets the eventfd. Must be called each time the eventfd became readable, because it stays readable until then.
     pub fn silence(&self) {
         // A failed read means that the eventfd is empty.
         let _ = rustix::io::read(&self.eventfd, &mut [0; 8]);
     }
 
-    /// Wakes the receiver if it sleeps. Called after a push, which the fence keeps before the look.
+    /// Wakes the receiver if it sleeps. Call this after a push: the fence orders the push before the read of the flag.
     pub fn ring(&self) {
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
-            // Fails only when the counter is full, and then the bell rings already.
+            // Fails only when the counter is full; then the eventfd is readable already.
             let _ = rustix::io::write(&self.eventfd, &1_u64.to_ne_bytes());
         }
     }
@@ -163,7 +165,7 @@ impl AsFd for Doorbell {
 }
 
 impl Outbox {
-    /// A sender on `mesh`.
+    /// A sender to the mailboxes of `mesh`, without backlog.
     pub fn new(mesh: Arc<Mesh>) -> Self {
         let to_shard = (0..mesh.shards()).map(|_| VecDeque::new()).collect();
         Self {
@@ -173,12 +175,12 @@ impl Outbox {
         }
     }
 
-    /// The mailboxes it sends to.
+    /// The mailboxes that this thread sends to.
     pub fn mesh(&self) -> &Arc<Mesh> {
         &self.mesh
     }
 
-    /// Sends `letter` to `shard`, after all that were sent before.
+    /// Sends `letter` to `shard`, behind all earlier letters.
     pub fn send(&mut self, shard: ShardId, letter: ToShard) -> Result<(), BacklogFull> {
         let backlog = &mut self.to_shard[shard.index()];
         if backlog.len() >= MAX_LETTER_BACKLOG {
@@ -189,12 +191,12 @@ impl Outbox {
         Ok(())
     }
 
-    /// Letters that found the mailbox of `shard` full.
+    /// Number of letters that wait here because the ring of `shard` was full.
     pub fn backlog(&self, shard: ShardId) -> usize {
         self.to_shard[shard.index()].len()
     }
 
-    /// Sends `letter` to the control thread, after all that were sent before.
+    /// Sends `letter` to the control thread, behind all earlier letters.
     pub fn send_control(&mut self, letter: ToControl) -> Result<(), BacklogFull> {
         if self.to_control.len() >= MAX_LETTER_BACKLOG {
             return Err(BacklogFull);
@@ -204,7 +206,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Tries again what did not fit. True when something still waits.
+    /// Sends waiting letters as far as there is space. True when letters still wait.
     pub fn flush(&mut self) -> bool {
         let shards = u16::try_from(self.to_shard.len()).expect("MAX_SHARDS fits");
         (0..shards).for_each(|shard| self.flush_shard(ShardId(shard)));
@@ -212,7 +214,7 @@ impl Outbox {
         self.has_backlog()
     }
 
-    /// True when something waits that did not fit.
+    /// True when letters wait here because a ring was full.
     pub fn has_backlog(&self) -> bool {
         !self.to_control.is_empty() || self.to_shard.iter().any(|backlog| !backlog.is_empty())
     }
@@ -231,7 +233,7 @@ impl Outbox {
     }
 }
 
-/// True when something was waiting.
+/// Moves letters from `backlog` to `ring` while there is space. True when at least one letter waited.
 fn push_all<T>(backlog: &mut VecDeque<T>, ring: &ArrayQueue<T>) -> bool {
     let waited = !backlog.is_empty();
     while let Some(letter) = backlog.pop_front() {

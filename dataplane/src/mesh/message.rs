@@ -1,4 +1,5 @@
-//! Message types between threads of the data plane.
+//! Messages between threads of the data plane: to a shard ([`ToShard`]), to the control thread ([`ToControl`]), and
+//! events for the control plane ([`ShardEvent`]).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,38 +17,38 @@ use crate::report::ShardReport;
 use crate::send::queue::Run;
 use crate::turn;
 
-/// A datagram on its way between threads.
+/// A received datagram that is passed to another thread.
 #[derive(Debug, Clone)]
 pub struct Datagram {
     /// Payload of the datagram.
     pub bytes: Box<[u8]>,
     /// Source address of the datagram.
     pub source: SocketAddr,
-    /// The local address it was sent to.
+    /// The local address that the datagram was sent to, if known.
     pub local: Option<IpAddr>,
     /// True when the datagram came from inside the process, see [`Arrived`](crate::path::arrive::Arrived).
     pub inside: bool,
 }
 
-/// Datagrams on their way to a client that another shard reaches.
+/// Datagrams to a client that only another shard can reach: it has the client's stream or TURN allocation.
 #[derive(Debug, Clone)]
-pub struct Outward {
-    /// All of them, next to each other.
+pub struct OutgoingDatagrams {
+    /// Bytes of all datagrams of the run, one after another.
     pub bytes: Box<[u8]>,
-    /// Cut and destination of the run.
+    /// Sizes and destination of the run.
     pub run: Run,
 }
 
-/// To a shard, from another shard or from the control thread.
+/// Message to a shard, from another shard or from the control thread.
 pub enum ToShard {
-    /// This session lives here from now on; its packets land here.
+    /// Take over this session, which is new or has moved.
     Adopt {
         /// The session with all its state.
         peer: Box<Peer>,
-        /// The check that made it move.
+        /// The connectivity check that made the session move; `None` if no check caused the move.
         first: Option<Datagram>,
     },
-    /// A datagram for a session that lives here, received elsewhere by `via`.
+    /// A datagram for a session of the receiving shard, which arrived at shard `via`.
     Datagram {
         /// Session of the datagram.
         session: SessionKey,
@@ -56,7 +57,7 @@ pub enum ToShard {
         /// The datagram with its addresses.
         datagram: Datagram,
     },
-    /// Datagrams from `source` are for a session that lives on `home`.
+    /// Forward datagrams from `source` to the session's home from now on.
     Foreign {
         /// Source address of the datagrams to forward.
         source: SocketAddr,
@@ -65,9 +66,9 @@ pub enum ToShard {
         /// Shard that has the session.
         home: ShardId,
     },
-    /// The home of a session heard something authenticated from an address that this shard receives from, and that is
-    /// proven to be the client's.
-    Heard {
+    /// The home of a session received an authenticated packet from an address that the receiving shard forwards from.
+    /// The address is proven to be the client's.
+    AddressInUse {
         /// The address that the session received from.
         source: SocketAddr,
         /// Session that received from the address.
@@ -77,13 +78,13 @@ pub enum ToShard {
         /// Time when the session received.
         at: Instant,
     },
-    /// A session that this shard sends datagrams to the sender for does not live there: it has ended or moved.
+    /// Stop forwarding to this session: it has ended, or moved away from the sending shard.
     NotHere(SessionKey),
-    /// The session of a check that this shard claimed has just ended.
+    /// Answer to a claim: the claimed session has just ended.
     Unclaimed,
     /// A command of the control plane.
     Command {
-        /// Echoed in the reply.
+        /// Number of the request, repeated in the reply.
         request: u64,
         /// Session of the command.
         session: SessionKey,
@@ -91,15 +92,15 @@ pub enum ToShard {
         command: Command,
     },
     /// Datagrams for a client that this shard reaches through TURN or a stream.
-    Outward(Outward),
+    OutgoingDatagrams(OutgoingDatagrams),
     /// Describe all sessions of the shard.
     Describe {
-        /// Echoed in the reply.
+        /// Number of the request, repeated in the reply.
         request: u64,
     },
     /// Describe all TURN allocations.
     DescribeTurn {
-        /// Echoed in the reply.
+        /// Number of the request, repeated in the reply.
         request: u64,
     },
     /// A track is published on `home`, or changed, or moved there.
@@ -126,7 +127,7 @@ pub enum ToShard {
         track: TrackKey,
         /// The shard with subscribers of the track.
         shard: ShardId,
-        /// All it needs; none ends the copies.
+        /// All layers that the shard needs; an empty set ends the copies.
         layers: LayerSet,
     },
     /// The sender needs a keyframe.
@@ -135,9 +136,9 @@ pub enum ToShard {
     Stop,
 }
 
-/// To the control thread, from a shard.
+/// Message to the control thread, from a shard.
 pub enum ToControl {
-    /// A connectivity check, its password verified, for a session that does not live on `shard`.
+    /// A connectivity check with a verified password, for a session that is not on `shard`.
     Claim {
         /// The shard that received the check.
         shard: ShardId,
@@ -153,16 +154,16 @@ pub enum ToControl {
         /// The shard that has the session now.
         to: ShardId,
     },
-    /// A session answers to one more ufrag.
+    /// A session has a new ICE ufrag, after an ICE restart.
     NewUfrag {
         /// The session with new credentials.
         session: SessionKey,
         /// The new ICE ufrag.
         ufrag: Ufrag,
-        /// The ufrag that it no longer answers to.
+        /// The old ufrag whose checks are no longer answered.
         retired: Option<Ufrag>,
     },
-    /// The publisher of a track sends that codec of those it negotiated.
+    /// The publisher of a track now sends `codec`, one of its negotiated codecs.
     Sends {
         /// The track whose codec is known now.
         track: TrackKey,
@@ -176,7 +177,7 @@ pub enum ToControl {
         /// Result of the command.
         result: CommandResult,
     },
-    /// A command for a session that is not (or no longer, or not yet) here.
+    /// A command for a session that is not on the sending shard; the control thread sends it to the session's home.
     Bounced {
         /// Number of the command.
         request: u64,
@@ -187,21 +188,21 @@ pub enum ToControl {
     },
     /// All sessions of a shard.
     Description {
-        /// Number of the answered question.
+        /// Number of the answered request.
         request: u64,
         /// State of each session on the shard.
         sessions: Vec<(SessionKey, PeerState)>,
     },
     /// All TURN allocations of a shard.
     Allocations {
-        /// Number of the answered question.
+        /// Number of the answered request.
         request: u64,
         /// Shard of the allocations.
         shard: ShardId,
         /// TURN allocations of the shard.
         allocations: Vec<turn::Description>,
     },
-    /// Something the control plane wants to know.
+    /// An event for the control plane.
     Event(ShardEvent),
     /// Counters of the shard, since its start.
     Report(Box<ShardReport>),
@@ -228,17 +229,17 @@ impl ToControl {
     }
 }
 
-/// Something that happened on a shard.
+/// An event of a shard, for the control plane.
 #[derive(Debug)]
 pub enum ShardEvent {
-    /// ICE and DTLS are up.
+    /// ICE and DTLS of a session are established.
     Connected {
         /// The session that is connected.
         session: SessionKey,
         /// Shard that has the session.
         shard: ShardId,
     },
-    /// A session ended by itself.
+    /// A session ended without a command.
     Closed {
         /// The session that ended.
         session: SessionKey,
@@ -247,7 +248,7 @@ pub enum ShardEvent {
         /// Kind of the failure, if the handshake failed.
         failure: Option<FailureKind>,
     },
-    /// A subscribe session wants to negotiate.
+    /// A subscribe session sends an offer to its client.
     Offer {
         /// The session that offers.
         session: SessionKey,
@@ -264,18 +265,18 @@ pub enum ShardEvent {
         session: SessionKey,
         /// The track of the subscription.
         track: TrackKey,
-        /// The rid of what flows; empty without simulcast.
+        /// The rid of the forwarded layer; empty without simulcast.
         rid: String,
-        /// False when nothing flows.
+        /// False when no media is forwarded.
         active: bool,
-        /// Why nothing flows where that is for good, by its name in the protocol; empty otherwise.
+        /// The reason, as in the gRPC schema, if no media can be forwarded; empty otherwise.
         reason: &'static str,
     },
     /// Audio levels of active speakers.
     Levels {
         /// Shard that measured the levels.
         shard: ShardId,
-        /// Tracks and their -dBov.
+        /// Tracks and their levels in -dBov.
         levels: Vec<(TrackKey, u8)>,
     },
 }

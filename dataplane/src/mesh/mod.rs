@@ -1,4 +1,4 @@
-//! Messages between threads of the data plane: bounded rings, and the message types.
+//! Messages between threads of the data plane: the rings that carry them, and their types.
 
 pub mod mailbox; // rings with an eventfd
 pub mod message; // message types

@@ -1,7 +1,7 @@
-//! Hop 1: a batch of datagrams from the socket. Goes to [`super::classify`].
+//! Hop 1: receives a batch of datagrams from the sockets. Next: [`super::classify`].
 //!
-//! The kernel joins datagrams of one flow that came together (UDP_GRO): one message, one walk through
-//! its network stack, several datagrams.
+//! The kernel may join datagrams of one flow into one message (UDP_GRO), so several datagrams pass the network stack at
+//! the cost of one.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,16 +11,17 @@ use crate::limits::MAX_DATAGRAM_BYTES;
 use crate::peer::paths::Checked;
 use crate::report::ShardReport;
 
-/// Datagrams that did not fit into each socket's receive buffer: SO_RXQ_OVFL counts from the creation of the socket.
+/// Datagrams that the kernel dropped because the receive buffer was full, per socket, as last reported (SO_RXQ_OVFL
+/// counts since the creation of the socket).
 #[derive(Debug, Default)]
 pub struct Overflows([u32; SOCKETS]);
 
-/// Sockets of a shard: IPv4 and IPv6, for media and for TURN.
+/// Maximum number of sockets of a shard: IPv4 and IPv6, for media and for TURN.
 const SOCKETS: usize = 4;
 
-/// Datagrams from one source, in their receive buffer.
+/// One received message: one or more datagrams of one source, in the receive buffer.
 #[derive(Debug, Clone, Copy)]
-pub struct Joined<'a> {
+pub struct ReceivedMessage<'a> {
     bytes: &'a [u8],
     segment_bytes: usize,
     source: SocketAddr,
@@ -29,38 +30,37 @@ pub struct Joined<'a> {
     pub socket: usize,
 }
 
-/// A datagram in its receive buffer.
+/// One datagram in the receive buffer.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrived<'a> {
     /// Payload of the datagram.
     pub bytes: &'a [u8],
     /// Source address of the datagram.
     pub source: SocketAddr,
-    /// The local address it was sent to.
+    /// The local address that the datagram was sent to, if known.
     pub local: Option<IpAddr>,
-    /// True: the datagram came from the relay or a stream of this shard. Datagrams to its source must leave by the
-    /// same way.
+    /// True if the datagram came through the TURN server or a stream of this process. Replies must leave the same way.
     pub inside: bool,
 }
 
 impl Arrived<'_> {
-    /// The addresses of the datagram, as a verified check.
+    /// Source and local address of the datagram, for a verified connectivity check.
     pub fn checked(&self, nominates: bool) -> Checked {
         Checked {
             remote: self.source,
             local: self.local,
             nominates,
-            // A datagram from inside the process came over TCP or the relay, and both have proven their clients'
-            // addresses.
+            // Datagrams from inside the process came over TCP or through the TURN server. Both have proven the client's
+            // address.
             is_proven: self.inside,
         }
     }
 }
 
 /// Receives messages; returns their number, and whether more may wait.
-pub fn take(engine: &mut Engine, report: &mut ShardReport) -> (usize, bool) {
+pub fn receive(engine: &mut Engine, report: &mut ShardReport) -> (usize, bool) {
     engine.receive().unwrap_or_else(|error| {
-        // An error queued by an earlier send (ECONNREFUSED): it says nothing about this socket.
+        // A queued error of an earlier send (ECONNREFUSED), not a fault of the socket.
         tracing::trace!(%error, "receive");
         report.drops.count(DropReason::SendRefused);
         (0, false)
@@ -68,13 +68,13 @@ pub fn take(engine: &mut Engine, report: &mut ShardReport) -> (usize, bool) {
 }
 
 impl Overflows {
-    /// Message `index` of the last take; `None` when it was dropped.
+    /// Message `index` of the last [`receive`]; `None` if it was truncated and therefore dropped.
     pub fn get<'e>(
         &mut self,
         engine: &'e Engine,
         index: usize,
         report: &mut ShardReport,
-    ) -> Option<Joined<'e>> {
+    ) -> Option<ReceivedMessage<'e>> {
         let (socket, received) = engine.get(index)?;
         if let Some(overflows) = received.queue_overflows {
             let reported = &mut self.0[socket];
@@ -85,7 +85,7 @@ impl Overflows {
             report.drops.count(DropReason::Truncated);
             return None;
         }
-        Some(Joined {
+        Some(ReceivedMessage {
             bytes: received.bytes,
             segment_bytes: received.segment_bytes.max(1),
             source: received.source,
@@ -95,8 +95,8 @@ impl Overflows {
     }
 }
 
-impl<'a> Joined<'a> {
-    /// Each datagram, counted; `None` where it was too long.
+impl<'a> ReceivedMessage<'a> {
+    /// Counts the datagrams of the message and returns them; none if they are too long.
     pub fn datagrams(
         self,
         report: &mut ShardReport,
@@ -109,7 +109,7 @@ impl<'a> Joined<'a> {
             report.drops.count_many(DropReason::Truncated, count);
         }
         let (bytes, segment_bytes) = (self.bytes, self.segment_bytes);
-        let kept = if too_long { 0 } else { count }; // an empty datagram is one, too
+        let kept = if too_long { 0 } else { count }; // an empty datagram counts as one
         (0..kept).map(move |index| Arrived {
             bytes: &bytes[index * segment_bytes..bytes.len().min((index + 1) * segment_bytes)],
             source: self.source,

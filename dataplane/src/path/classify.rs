@@ -1,7 +1,7 @@
-//! Hop 2: finds the session of a datagram. Comes from [`super::arrive`], goes to [`super::decrypt`].
+//! Hop 2: finds the session of a datagram. Previous: [`super::arrive`], next: [`super::decrypt`].
 //!
-//! Media is found by its source address. Connectivity checks are found by their ufrag, and an address
-//! becomes a session's only after a check from it proved to know the session's password.
+//! Media is mapped by its source address, a connectivity check by its ufrag. A session gets an address only after a
+//! check from that address with the session's password.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::shard::route::{ForeignSession, Route};
 use crate::shard::state::Shard;
 use crate::stream::Alias;
 
-/// Destination of a datagram.
+/// The session that a datagram belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Class {
     /// A session on this shard.
@@ -28,18 +28,18 @@ pub enum Class {
     },
     /// A session on another shard.
     Foreign(ForeignSession),
-    /// A verified check for a session that does not live here.
+    /// A verified connectivity check for a session that is not on this shard.
     Claim(Ufrag),
 }
 
-/// Finds the session of `datagram`, or the reason to drop it.
+/// Finds the session of `datagram`, or returns the reason to drop it.
 pub fn classify(
     shard: &mut Shard,
     datagram: &Arrived<'_>,
     now: Instant,
 ) -> Result<Class, DropReason> {
     let protocol = protocol(datagram.bytes).ok_or(DropReason::Unclassified)?;
-    // Only we give out addresses of streams.
+    // Addresses that stand for streams are used inside the process only, so this source address is forged.
     if !datagram.inside && Alias::of(datagram.source).is_some() {
         return Err(DropReason::UnknownSource);
     }
@@ -64,7 +64,7 @@ fn classify_stun(
     let message =
         stun::Message::parse(datagram.bytes).map_err(|_framing| DropReason::MalformedStun)?;
     if !message.is_binding_request() {
-        // A response to a request of ours goes to the session of its address, which knows the transaction.
+        // A response to our own request goes to the session that has the address and sent the transaction.
         let is_response = stun::Class::of(message.kind()) == stun::Class::Success;
         let asked = shard.peers.asked(datagram.source, message.transaction());
         return match asked.filter(|_| is_response) {
@@ -92,8 +92,7 @@ fn classify_stun(
                 protocol: Protocol::Stun,
             })
         }
-        // The address may be of a session elsewhere: the control thread knows its shard, and whether this check is for
-        // it.
+        // The session may be on another shard. The control thread knows its home, and whether the session exists.
         None => Ok(Class::Claim(Ufrag(ufrag.into()))),
     }
 }

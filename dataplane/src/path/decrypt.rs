@@ -1,5 +1,5 @@
-//! Hop 3: passes datagrams through the session layer, which decrypts media and consumes everything else. Comes from
-//! [`super::classify`]; media goes to the shard's inbox for [`super::fanout`].
+//! Hop 3: passes a datagram to the session layer, which decrypts media and handles all other protocols. Previous:
+//! [`super::classify`]; media goes through the shard's inbox to [`super::fanout`].
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::mesh::message::{Datagram, ToControl, ToShard};
 use crate::shard::route::ForeignSession;
 use crate::shard::state::Shard;
 
-/// Gives `datagram` to where it belongs.
+/// Passes `datagram` to its session: on this shard, on its home shard, or through the control thread.
 pub fn open(shard: &mut Shard, datagram: &Arrived<'_>, class: Class, now: Instant) {
     match class {
         Class::Local { peer, protocol } => receive(shard, peer, datagram, protocol, now),
@@ -40,7 +40,7 @@ pub fn open(shard: &mut Shard, datagram: &Arrived<'_>, class: Class, now: Instan
     }
 }
 
-/// Feeds a datagram to session `peer` here.
+/// Passes a datagram to session `peer` of this shard.
 pub fn receive(
     shard: &mut Shard,
     peer: SessionIndex,

@@ -1,9 +1,8 @@
-//! Hop 4: finds the subscribers of a packet. Comes from [`super::decrypt`] or from another shard; goes through
-//! [`crate::send::rewriter`] to [`super::seal`].
+//! Hop 4: finds the subscribers of a packet. Previous: [`super::decrypt`] or another shard, next: [`super::number`].
 //!
-//! A packet crosses to another shard once, however many subscribers live there, and only if one of them
-//! needs its layer. Here, packets are grouped by track, and each subscriber of the track is told once
-//! of all of them: what it gets is decided where it is sealed, with its state in the cache.
+//! A packet is copied once to each other shard that needs its layer, however many subscribers that shard has. On this
+//! shard, packets are grouped by track, and each subscriber of the track is scheduled once for the whole group. Hop 5
+//! decides which packets the subscriber gets, when its state is in the cache.
 
 use std::time::Instant;
 
@@ -11,19 +10,19 @@ use crate::drop_reason::DropReason;
 use crate::limits::FEW_SUBSCRIBERS;
 use crate::media::packet::MediaPacket;
 use crate::shard::forwarding::Forwarding;
-use crate::shard::schedule::{LineKind, Portion};
+use crate::shard::schedule::{PendingPackets, QueueKind};
 use crate::shard::state::Shard;
 use crate::shard::track_table::Published;
 use crate::tree::link::LinkMessage;
 use crate::tree::source::Target;
 
-/// At the home of tracks: measures the received packets, copies them to other shards, and keeps those with subscribers
-/// on this shard.
+/// On the home of tracks: measures received packets, copies them to other shards and links, and queues them if the
+/// track has subscribers on this shard.
 pub fn publish_inbox(shard: &mut Shard, now: Instant) {
     let mut inbox = std::mem::take(&mut shard.forwarding.inbox);
     let (mut began_anew, mut changed) = (Vec::new(), Vec::new());
     for packet in inbox.drain(..) {
-        let (changes_codec, needs_keyframe) = news_of(shard, &packet);
+        let (changes_codec, needs_keyframe) = detect_changes(shard, &packet);
         if changes_codec {
             changed.push((packet.track, packet.codec));
         }
@@ -36,16 +35,16 @@ pub fn publish_inbox(shard: &mut Shard, now: Instant) {
     }
     shard.forwarding.inbox = inbox; // keeps its allocation
     for (track, codec) in changed {
-        shard.tell_codec(track, codec);
+        shard.report_codec(track, codec);
     }
     for (track, layer) in began_anew {
         shard.request_keyframe(track, layer, now);
     }
 }
 
-/// True if `packet` has another codec than earlier packets, and if subscribers cannot continue with it: its sequence
-/// numbers restarted and it is no keyframe.
-fn news_of(shard: &mut Shard, packet: &MediaPacket) -> (bool, bool) {
+/// Two flags: `packet` has another codec than the packets before it; subscribers need a keyframe, because the sequence
+/// numbers restarted with a packet that is no keyframe.
+fn detect_changes(shard: &mut Shard, packet: &MediaPacket) -> (bool, bool) {
     let Some(entry) = shard.tracks.get_mut(packet.track) else {
         return (false, false);
     };
@@ -58,7 +57,7 @@ fn news_of(shard: &mut Shard, packet: &MediaPacket) -> (bool, bool) {
     (changes_codec, needs_keyframe)
 }
 
-/// Tells the subscribers of this shard of all packets they were not told of.
+/// Schedules the subscribers of this shard for all packets that are not scheduled yet.
 pub fn spread(shard: &mut Shard) {
     gather(shard);
     let Shard {
@@ -73,28 +72,28 @@ pub fn spread(shard: &mut Shard) {
         };
         entry.batch = None;
         let line = if entry.subscribers.len() <= FEW_SUBSCRIBERS {
-            LineKind::Short
+            QueueKind::FewSubscribers
         } else {
-            LineKind::Long
+            QueueKind::ManySubscribers
         };
         for at in &entry.subscribers {
-            let portion = Portion {
+            let packets = PendingPackets {
                 batch: place,
                 sub: at.subscription,
             };
-            schedule.add(at.session, portion, line);
+            schedule.add(at.session, packets, line);
         }
     }
     backlog.close_round(schedule);
 }
 
-/// Puts packets of one track together.
+/// Adds each packet that is not scheduled yet to the batch of its track.
 fn gather(shard: &mut Shard) {
     let Shard {
         forwarding, tracks, ..
     } = shard;
     let backlog = &mut forwarding.backlog;
-    for place in backlog.untold() {
+    for place in backlog.unscheduled() {
         let packet = backlog.packet(place);
         let track = packet.track;
         let Some(entry) = tracks.get_mut(track) else {
@@ -114,7 +113,7 @@ fn gather(shard: &mut Shard) {
     }
 }
 
-/// True when the track has a subscriber on this shard.
+/// Measures `packet` and copies it to other shards and links. True when the track has a subscriber on this shard.
 fn measure_and_copy(shard: &mut Shard, packet: &MediaPacket, now: Instant) -> bool {
     let Some(entry) = shard.tracks.get_mut(packet.track) else {
         return false;
@@ -160,6 +159,6 @@ fn measure_and_copy(shard: &mut Shard, packet: &MediaPacket, now: Instant) -> bo
 fn measure(published: &mut Published, packet: &MediaPacket, now: Instant) {
     published.meter.count(packet.layer, packet.payload.len());
     if let Some((dbov, voice)) = packet.audio_level {
-        published.level.heard(dbov, voice, now);
+        published.level.record(dbov, voice, now);
     }
 }

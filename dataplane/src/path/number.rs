@@ -1,4 +1,4 @@
-//! Hop 5: chooses the packets of each session, and numbers them. Comes from [`super::fanout`], goes to
+//! Hop 5: chooses the packets that a session gets, and gives them their numbers. Previous: [`super::fanout`], next:
 //! [`super::seal`].
 
 use std::time::Instant;
@@ -10,7 +10,8 @@ use crate::send::queue::SendPath;
 use crate::shard::forwarding::{Forwarding, Numbered, Undecodable};
 use crate::shard::state::Shard;
 
-/// Decides what session `index` gets of its portions, and gives it its numbers. Where that goes.
+/// Numbers the pending packets of session `index`. Returns the path to send them on; `None` if there is nothing to
+/// send.
 pub fn number(shard: &mut Shard, index: SessionIndex, now: Instant) -> Option<SendPath> {
     let Shard {
         peers,
@@ -21,7 +22,7 @@ pub fn number(shard: &mut Shard, index: SessionIndex, now: Instant) -> Option<Se
     } = shard;
     let Forwarding {
         backlog,
-        portions,
+        pending,
         numbered,
         switched,
         undecodable,
@@ -30,15 +31,15 @@ pub fn number(shard: &mut Shard, index: SessionIndex, now: Instant) -> Option<Se
     numbered.clear();
     let peer = peers.get_mut(index)?;
     let Some(path) = peer.paths.media() else {
-        // Connected sessions have one; its subscriptions do not flow yet.
-        let batches = portions.iter().map(|portion| backlog.batch(portion.batch));
+        // A connected session has a path. Subscriptions of this session do not flow yet.
+        let batches = pending.iter().map(|packets| backlog.batch(packets.batch));
         let packets = batches.map(|batch| batch.packets.len()).sum();
         report.drops.count_many(DropReason::NotConnected, packets);
         return None;
     };
     let subscriber = peer.subscriber()?;
-    for portion in portions.iter() {
-        let (sub, batch) = (portion.sub, backlog.batch(portion.batch));
+    for packets in pending.iter() {
+        let (sub, batch) = (packets.sub, backlog.batch(packets.batch));
         for &place in &batch.packets {
             let packet = backlog.packet(place);
             match subscriber.plan(sub, packet, egress.queues.sheds(path.remote, packet.layer)) {

@@ -1,9 +1,9 @@
-//! Hop 6: encryption for each subscriber, straight into the send arena. Comes from [`super::number`],
-//! goes to [`super::transmit`].
+//! Hop 6: encrypts packets for each subscriber, directly into the send arena. Previous: [`super::number`], next:
+//! [`super::transmit`].
 //!
-//! A session that is sealed for gets everything that waits for it, so that its packets lie next to each
-//! other and leave as few runs as possible. A turn of the loop seals for some sessions, and for the others
-//! after it has looked at what came in.
+//! A session gets all its waiting packets at once, so that they are adjacent in memory and leave as few runs as
+//! possible. One turn of the loop serves a share of the sessions; the loop reads the sockets before it serves the
+//! others.
 
 use std::time::Instant;
 
@@ -20,15 +20,15 @@ use crate::shard::backlog::Backlog;
 use crate::shard::forwarding::Numbered;
 use crate::shard::state::Shard;
 
-/// Sessions to prefetch ahead of the sealed one; the memory arrives within a few microseconds.
+/// How many sessions ahead of the current one each prefetch is done; memory needs a few microseconds to arrive.
 const FAR: usize = 6;
 const NEAR: usize = 4;
 const NEXT: usize = 2;
 const LAST: usize = 1;
-/// Cache lines of a session that sending touches, at most.
+/// Maximum number of cache lines of a session that sending touches.
 const PEER_LINES: usize = 5;
 
-/// What was sealed in a turn.
+/// Number of sessions and packets sealed in this turn of the loop.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Share {
     sessions: usize,
@@ -36,45 +36,44 @@ pub struct Share {
 }
 
 impl Share {
-    /// The turn has done its part.
+    /// True when the turn has sealed its share.
     pub fn is_done(&self) -> bool {
         self.sessions >= SESSIONS_PER_TURN || self.packets >= PACKETS_PER_TURN
     }
 
-    /// True after twice the share of a turn: no batch became full, because the socket is full or the packets have no
-    /// receiver.
+    /// True after twice the share without a full batch: the socket is full, or the packets have no receiver.
     fn is_over_limit(&self) -> bool {
         self.sessions >= 2 * SESSIONS_PER_TURN || self.packets >= 2 * PACKETS_PER_TURN
     }
 }
 
-/// Seals for one session after the other until a batch is full: then true. Or until all have what they get, or for longer
-/// than a batch takes.
+/// Seals for one session after the other. Returns true when a batch is full; false when no session waits, or after
+/// twice the share of a turn.
 pub fn seal(shard: &mut Shard, now: Instant, share: &mut Share) -> bool {
     while !share.is_over_limit() {
         let forwarding = &mut shard.forwarding;
-        let Some(index) = forwarding.schedule.take(&mut forwarding.portions) else {
+        let Some(index) = forwarding.schedule.take(&mut forwarding.pending) else {
             return false;
         };
         prefetch_next(shard);
         seal_for(shard, index, now);
         share.sessions += 1;
         share.packets += shard.forwarding.numbered.len();
-        if shard.egress.queues.is_ripe() {
+        if shard.egress.queues.has_full_batch() {
             return true;
         }
     }
     false
 }
 
-/// Seals what waits for session `index`, out of its turn.
+/// Seals the waiting packets of session `index` immediately.
 pub fn seal_now(shard: &mut Shard, index: SessionIndex, now: Instant) {
     let forwarding = &mut shard.forwarding;
-    forwarding.schedule.take_of(index, &mut forwarding.portions);
+    forwarding.schedule.take_of(index, &mut forwarding.pending);
     seal_for(shard, index, now);
 }
 
-/// Seals its portions for session `index`.
+/// Numbers and seals the packets in `forwarding.pending` for session `index`.
 fn seal_for(shard: &mut Shard, index: SessionIndex, now: Instant) {
     let is_blocked = shard.egress.queues.is_blocked();
     let max_padding = if shard.load.is_busy && !is_blocked {
@@ -89,7 +88,7 @@ fn seal_for(shard: &mut Shard, index: SessionIndex, now: Instant) {
     });
 }
 
-/// Asks for what the next sessions' packets will touch, each pointer when the one before it has come.
+/// Prefetches the memory of the next sessions, one level of pointers for each step of distance.
 fn prefetch_next(shard: &mut Shard) {
     let (schedule, peers) = (&shard.forwarding.schedule, &mut shard.peers);
     if let Some(peer) = schedule.ahead(FAR).and_then(|index| peers.get(index)) {
@@ -110,7 +109,7 @@ fn prefetch_next(shard: &mut Shard) {
     }
 }
 
-/// Writes what session `index` gets, run by run.
+/// Writes the numbered packets of session `index` to the send queue, run by run.
 fn write(shard: &mut Shard, index: SessionIndex, path: SendPath, max_padding: usize, now: Instant) {
     let Shard {
         peers,

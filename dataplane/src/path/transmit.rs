@@ -1,6 +1,6 @@
-//! Hop 7: datagrams to the kernel, in runs and batches. Comes from [`super::seal`].
+//! Hop 7: sends datagrams to the kernel, in runs and batches. Previous: [`super::seal`].
 //!
-//! Never blocks: what the send buffer has no room for stays in its [`SendQueue`].
+//! Never blocks: runs that do not fit into the send buffer stay in their [`SendQueue`].
 
 use std::io;
 use std::time::Instant;
@@ -8,48 +8,48 @@ use std::time::Instant;
 use crate::drop_reason::DropReason;
 use crate::io::engine::Engine;
 use crate::io::sys::refuses_runs;
-use crate::io::udp::{Places, PortKind};
+use crate::io::udp::{PortKind, SocketIndex};
 use crate::report::ShardReport;
 use crate::send::queue::{Placed, Run, SendQueue, SendQueues};
 
-/// Sends what waits through the sockets of `port`. True when some of it still does.
+/// Sends waiting runs through the sockets of `port`. True when runs still wait.
 pub fn transmit(
     queues: &mut SendQueues,
     engine: &mut Engine,
-    (places, port): (&Places, PortKind),
+    (socket_index, port): (&SocketIndex, PortKind),
     report: &mut ShardReport,
 ) -> bool {
     let mut waits = false;
     for (family, queue) in queues.by_family() {
-        if let Some(socket) = places.of(port, family) {
+        if let Some(socket) = socket_index.of(port, family) {
             waits |= flush(queue, engine, socket, report);
         }
     }
     waits
 }
 
-/// Sends what waits in `queue` through `socket`. True when some of it still does.
+/// Sends the runs in `queue` through `socket`. True when runs still wait.
 pub fn flush(
     queue: &mut SendQueue,
     engine: &mut Engine,
     socket: usize,
     report: &mut ShardReport,
 ) -> bool {
-    queue.set_blocked(false);
+    queue.set_socket_full(false);
     while queue.has_waiting() && !queue.is_blocked() {
         match engine.send(socket, queue.messages()) {
             Ok(tried) => account(queue, engine, tried, report),
             Err(error) => {
                 tracing::error!(%error, "the engine does not send");
-                queue.set_blocked(true);
+                queue.set_socket_full(true);
             }
         }
     }
-    queue.tidy();
+    queue.free_sent();
     queue.is_blocked()
 }
 
-/// The first `tried` runs are sent, or have to be tried again, or are lost.
+/// Handles the results of the first `tried` runs: each is sent, tried again or dropped.
 fn account(queue: &mut SendQueue, engine: &Engine, tried: usize, report: &mut ShardReport) {
     let now = engine.sent_at();
     let mut again = Vec::new();
@@ -61,7 +61,7 @@ fn account(queue: &mut SendQueue, engine: &Engine, tried: usize, report: &mut Sh
                 sent(&placed.run, now, report);
             }
             Err(error) if is_full(&error) => {
-                queue.set_blocked(true);
+                queue.set_socket_full(true);
                 again.push(placed);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => again.push(placed),
@@ -71,8 +71,8 @@ fn account(queue: &mut SendQueue, engine: &Engine, tried: usize, report: &mut Sh
     queue.tried(tried, again);
 }
 
-/// The kernel refused `placed`: what of it to try goes to `again`. An error may be left over from an earlier
-/// destination, so a datagram is given up at the second one.
+/// Handles a run that the kernel refused; parts that must be tried again are added to `again`. The error may belong to
+/// an earlier destination, so a datagram is dropped only at its second error.
 fn refused(
     queue: &mut SendQueue,
     placed: Placed,
@@ -97,7 +97,7 @@ fn refused(
     }
 }
 
-/// The send buffer of the socket or the queue of the device is full.
+/// True if the send buffer of the socket or the queue of the device is full.
 fn is_full(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
 }

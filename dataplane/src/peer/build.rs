@@ -23,7 +23,7 @@ use crate::srtp::AeadChoice;
 #[derive(Clone)]
 pub struct PeerFactory {
     setup: RtcSetup,
-    /// Lines of SDP that say where we are reached over TCP.
+    /// Candidate lines for our SDP with the addresses for ICE over TCP; empty without.
     tcp_candidates: Arc<str>,
 }
 
@@ -31,9 +31,9 @@ pub struct PeerFactory {
 const NEVER: Duration = Duration::from_secs(24 * 3_600);
 
 impl PeerFactory {
-    /// For a node that is reached at `candidates`. One certificate serves all sessions: making one
-    /// costs more than a handshake, and clients pin its fingerprint through signaling either way.
-    /// With `ice_tcp` clients are told that they can come over TCP, too.
+    /// A factory for a node that is reached at `candidates`. One certificate serves all sessions: creating one costs
+    /// more than a handshake, and clients pin its fingerprint through signaling anyway. With `ice_tcp`, our SDP also
+    /// has candidates for TCP.
     pub fn new(
         ice_key: IceKey,
         candidates: Vec<SocketAddr>,
@@ -57,7 +57,7 @@ impl PeerFactory {
         })
     }
 
-    /// A session that will publish.
+    /// A new publish session.
     pub fn publisher(&self, session: SessionKey, entropy: &mut Entropy, now: Instant) -> Peer {
         let credentials = ice_creds(self.setup.ice_key.credentials(entropy));
         let rtc = self.setup.config(credentials).build(now);
@@ -71,7 +71,7 @@ impl PeerFactory {
         )
     }
 
-    /// A session that will subscribe.
+    /// A new subscribe session.
     pub fn subscriber(&self, session: SessionKey, entropy: &mut Entropy, now: Instant) -> Peer {
         let credentials = ice_creds(self.setup.ice_key.credentials(entropy));
         let config = self

@@ -1,9 +1,8 @@
-//! Connectivity checks in both directions. We answer the client's checks as an ICE-lite agent (RFC 8445 section 7.3).
-//! Our own requests prove that the client is at the source address of its checks.
+//! ICE of a session. Answers the client's connectivity checks as an ICE-lite agent (RFC 8445 section 7.3), and sends
+//! requests that prove that the client is at the source address of its checks.
 //!
-//! The session layer has an ICE agent of its own. It is shown each check that was accepted here, always as if from one
-//! address, so that it knows of the session being alive and nominated, and of nothing else: its cost does not grow with
-//! the addresses of the client.
+//! The session layer has its own ICE agent. That agent sees each accepted check as if all came from one address, so it
+//! knows that the session is alive and nominated, and its cost does not grow with the number of client addresses.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -18,19 +17,19 @@ use crate::limits::MAX_UFRAGS_PER_SESSION;
 pub(super) struct Checks {
     key: IceKey,
     entropy: Entropy,
-    /// Ours, the latest last. The one before is still answered, until the client has learnt of an ICE restart.
+    /// Our ufrags, the latest last. After an ICE restart the previous one is answered until the client has the new one.
     ufrags: Vec<Ufrag>,
-    /// The client's; `None` before its SDP came.
+    /// The client's credentials; `None` before its SDP arrived.
     remote: Option<Credentials>,
-    /// Addresses of the client and our candidate as the session layer sees them: those of the first check.
+    /// Client address and our candidate as the session layer sees them: those of the first accepted check.
     pair: Option<(SocketAddr, SocketAddr)>,
-    /// Checks that came before the client's SDP: the latest of each address.
+    /// Checks that arrived before the client's SDP: the latest of each address.
     waiting: Vec<WaitingCheck>,
-    /// The check that the session layer was shown last, and when.
+    /// The latest check that was passed to the session layer, and the time.
     shown: Option<(Vec<u8>, Instant)>,
 }
 
-/// A check that cannot be answered yet.
+/// A check that arrived before the client's SDP.
 pub(super) struct WaitingCheck {
     pub(super) source: SocketAddr,
     pub(super) candidate: SocketAddr,
@@ -41,39 +40,40 @@ pub(super) struct WaitingCheck {
 pub(super) enum Verdict {
     /// The check is accepted and answered.
     Answer {
-        /// The Binding response to send.
+        /// The check belongs to the latest ICE generation, so it is passed to the session layer.
         response: Vec<u8>,
-        /// The check belongs to the latest ICE generation: the session layer gets it.
+        /// The check has a protected USE-CANDIDATE: the client nominates the path.
         is_current: bool,
         /// The client nominates its path.
         nominates: bool,
     },
-    /// The client has to take the controlling role (RFC 8445 section 7.3.1.1).
+    /// The client must take the controlling role (RFC 8445 section 7.3.1.1).
     RoleConflict(Vec<u8>),
-    /// The check waits for the client's SDP.
+    /// The check waits until the client's SDP arrives.
     Wait,
-    /// The check is not from the agent of the client's SDP, or lacks a required attribute.
+    /// The check is not from the client's agent, or lacks a required attribute.
     Refuse,
 }
 
-/// Checks that wait; one for each of a client's addresses is enough.
+/// Maximum number of waiting checks per session; one for each client address is enough.
 const MAX_WAITING_CHECKS: usize = 8;
-/// Priority of a candidate that was learnt from a check: peer-reflexive, local preference 65,535, component 1.
+/// PRIORITY of our requests: type preference of a peer-reflexive candidate (110), local preference 65,535, component 1.
 const OUR_PRIORITY: u32 = 110 << 24 | 65_535 << 8 | 255;
-/// We are never in the controlling role: a conflict is the client's to resolve, so any tie-breaker will do.
+/// We are never in the controlling role: the client must resolve a conflict, so the tie-breaker can have any value.
 const TIE_BREAKER: [u8; 8] = [0xff; 8];
-/// A client that is heard of and does not check is shown as checking so often. The session layer gives a session up after
-/// 15 s without a check, and agents that do not ask for consent (RFC 7675), such as libnice, send none while media flows.
+/// Interval at which the latest check is passed to the session layer again while the client sends other packets. The
+/// session layer ends a session after 15 s without a check, and agents without consent checks (RFC 7675), such as
+/// libnice, send none while media flows.
 const SHOW_INTERVAL: Duration = Duration::from_secs(4);
-/// RFC 8445 section 7.3.1.1.
+/// STUN error code of a role conflict (RFC 8445 section 7.3.1.1).
 const ROLE_CONFLICT: u16 = 487;
 
-/// The addresses that a datagram of the client went between.
+/// Source and destination of a datagram from the client.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ends {
+pub(super) struct PacketAddresses {
     /// Address of the client.
     pub(super) source: SocketAddr,
-    /// Ours, as the client knows it.
+    /// Our address, as advertised to the client.
     pub(super) candidate: SocketAddr,
 }
 
@@ -95,7 +95,7 @@ impl Checks {
         &self.ufrags
     }
 
-    /// Credentials for an ICE restart, and the ufrag that is no longer answered.
+    /// Creates credentials for an ICE restart. Also returns the ufrag that is no longer answered, if any.
     pub(super) fn restart(&mut self) -> (Credentials, Option<Ufrag>) {
         let credentials = self.key.credentials(&mut self.entropy);
         self.ufrags.push(Ufrag(credentials.ufrag.clone().into()));
@@ -114,7 +114,7 @@ impl Checks {
         self.remote.as_ref().map(|remote| &*remote.ufrag)
     }
 
-    /// Checks that waited for the client's credentials, to be given to [`check`](Self::check) again.
+    /// Removes the checks that waited for the client's credentials, to pass them to [`check`](Self::check) again.
     pub(super) fn take_waiting(&mut self) -> Vec<WaitingCheck> {
         match self.remote {
             Some(_) => std::mem::take(&mut self.waiting),
@@ -122,33 +122,37 @@ impl Checks {
         }
     }
 
-    /// The session layer is shown `check`.
-    pub(super) fn showing(&mut self, check: &[u8], now: Instant) {
+    /// Records that `check` is passed to the session layer.
+    pub(super) fn set_shown(&mut self, check: &[u8], now: Instant) {
         let (kept, at) = self.shown.get_or_insert((Vec::new(), now));
         kept.clear();
         kept.extend_from_slice(check);
         *at = now;
     }
 
-    /// A check for the session layer, if the client was `heard` since the last one and sent none.
-    pub(super) fn show_again(&mut self, heard: Option<Instant>, now: Instant) -> Option<Vec<u8>> {
+    /// The latest check again for the session layer, if the client sent other packets since (`last_received`) but no check.
+    pub(super) fn repeat_check(
+        &mut self,
+        last_received: Option<Instant>,
+        now: Instant,
+    ) -> Option<Vec<u8>> {
         let (check, at) = self.shown.as_mut()?;
         let is_due = now.saturating_duration_since(*at) >= SHOW_INTERVAL;
-        if !is_due || heard.is_none_or(|heard| heard <= *at) {
+        if !is_due || last_received.is_none_or(|last_received| last_received <= *at) {
             return None;
         }
         *at = now;
         Some(check.clone())
     }
 
-    /// Addresses of the client and our candidate as the session layer sees them.
+    /// Client address and our candidate as the session layer sees them; `None` before the first accepted check.
     pub(super) fn pair(&self) -> Option<(SocketAddr, SocketAddr)> {
         self.pair
     }
 
-    /// Handles a check between `ends`; the caller has verified its password.
-    pub(super) fn check(&mut self, ends: Ends, message: &Message<'_>) -> Verdict {
-        let Ends { source, candidate } = ends;
+    /// Handles a check between `addresses`; the caller has verified its password.
+    pub(super) fn check(&mut self, addresses: PacketAddresses, message: &Message<'_>) -> Verdict {
+        let PacketAddresses { source, candidate } = addresses;
         let Some(remote) = &self.remote else {
             self.wait(WaitingCheck {
                 source,
@@ -164,7 +168,7 @@ impl Checks {
         if is_current && theirs != remote.ufrag {
             return Verdict::Refuse;
         }
-        // RFC 8445 section 7.1.1.
+        // PRIORITY is required by RFC 8445 section 7.1.1.
         if message.find_protected(kinds::PRIORITY).is_none() {
             return Verdict::Refuse;
         }
@@ -193,8 +197,8 @@ impl Checks {
         }
     }
 
-    /// True when `message` is a response of the client: success, under the client's password. Any STUN server repeats a
-    /// transaction ID, and an error says no more than that something is there.
+    /// True when `message` is a success response protected with the client's password. A transaction ID alone proves
+    /// little, because any STUN server repeats it, and an error response only proves that something is at the address.
     pub(super) fn is_response(&self, message: &Message<'_>) -> bool {
         let is_success = message.kind() == Method::Binding.kind(Class::Success);
         let remote = self.remote.as_ref();
@@ -205,7 +209,7 @@ impl Checks {
                 .is_some_and(|(remote, integrity)| integrity.fits(remote.pass.as_bytes()))
     }
 
-    /// A request to the client, whose response proves the address; `None` before the client's SDP came.
+    /// A Binding request to the client, whose response proves the address; `None` before the client's SDP arrived.
     pub(super) fn request(&self, transaction: TransactionId) -> Option<Vec<u8>> {
         let remote = self.remote.as_ref()?;
         let ours = self
@@ -239,8 +243,8 @@ mod tests {
     use super::*;
     use crate::ice::credentials::tests::check_with;
 
-    fn ends(port: u16) -> Ends {
-        Ends {
+    fn addresses(port: u16) -> PacketAddresses {
+        PacketAddresses {
             source: addr(port),
             candidate: addr(7),
         }
@@ -265,7 +269,7 @@ mod tests {
     }
 
     fn verdict(checks: &mut Checks, bytes: &[u8]) -> Verdict {
-        checks.check(ends(9), &Message::parse(bytes).unwrap())
+        checks.check(addresses(9), &Message::parse(bytes).unwrap())
     }
 
     const PRIORITY: (u16, &[u8]) = (kinds::PRIORITY, &[0, 0, 0, 1]);
@@ -311,7 +315,7 @@ mod tests {
         };
         let inside = check_with(&ours, &[PRIORITY, CONTROLLING, USE_CANDIDATE]);
         assert!(nominates(&mut checks, &inside));
-        // An attacker who sees a check can append attributes behind MESSAGE-INTEGRITY.
+        // An attacker who sees a check can append attributes behind MESSAGE-INTEGRITY; these must not count.
         let mut outside = check_with(&ours, &[PRIORITY, CONTROLLING]);
         outside.extend([0x00, 0x25, 0, 0]);
         let length = u16::try_from(outside.len() - 20).unwrap();
@@ -348,7 +352,7 @@ mod tests {
         let bytes = check_with(&ours, &[PRIORITY, CONTROLLING, USE_CANDIDATE]);
         let message = Message::parse(&bytes).unwrap();
         for port in (0..20).chain(0..20) {
-            let verdict = checks.check(ends(port), &message);
+            let verdict = checks.check(addresses(port), &message);
             assert!(matches!(verdict, Verdict::Wait));
         }
         assert_eq!(checks.take_waiting().len(), 0, "nothing is known yet");

@@ -1,4 +1,4 @@
-//! Supported codecs, and the mapping of a publisher's codec to a payload type of the subscriber.
+//! Supported codecs, and which of a subscriber's codecs can decode a codec of the publisher.
 
 use std::sync::LazyLock;
 
@@ -9,8 +9,8 @@ use crate::media::codec::{Codec as OurCodec, CodecSpec, MediaKind};
 use crate::media::subscription::SubscriberCodec;
 use crate::media::track::TrackFormats;
 
-/// Our own list, with the payload types that subscribers are offered.
-pub(super) static SPOKEN: LazyLock<CodecConfig> = LazyLock::new(|| {
+/// Supported codecs with the payload types that subscribers are offered.
+pub(super) static SUPPORTED: LazyLock<CodecConfig> = LazyLock::new(|| {
     let mut config = CodecConfig::empty();
     config.enable_opus(true, true);
     config.enable_vp8(true);
@@ -23,99 +23,102 @@ pub(super) static SPOKEN: LazyLock<CodecConfig> = LazyLock::new(|| {
     config
 });
 
-/// H.264 that hardware encoders and native clients offer and the session library's own list lacks, with payload types
-/// that are free there: high without fragments, and constrained high. A session's list must have what its client may send.
+/// H.264 formats that hardware encoders and native clients offer but str0m's list lacks, with free payload types: high
+/// without fragments, and constrained high. The list must have each format that a client may send.
 const MORE_H264: [(u8, u8, bool, u32); 3] = [
     (37, 38, false, 0x64_001f),
     (39, 40, true, 0x64_0c1f),
     (41, 42, false, 0x64_0c1f),
 ];
 
-/// Codecs that an m-line offers to a subscriber.
+/// Codecs that an m-line offers to one subscriber.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Menu {
-    /// Codecs of our list, the first to be preferred.
+pub(super) struct OfferedFormats {
+    /// Supported codecs in order of preference.
     pub(super) codecs: Vec<PayloadParams>,
     pub(super) is_stereo: bool,
 }
 
-/// A codec of our list as a subscriber takes it.
+/// A supported codec that a subscriber accepted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Accepted {
-    /// Parameters of our own list.
+    /// Parameters of the supported codec.
     pub(super) params: PayloadParams,
-    /// The subscriber's payload types, which need not be ours (RFC 3264 section 6.1).
+    /// The subscriber's payload types, which may differ from ours (RFC 3264 section 6.1).
     pub(super) pt: Pt,
     pub(super) red: Option<Pt>,
     pub(super) resend: Option<Pt>,
 }
 
-/// The codec of our list that `spec` is, by its payload type there; `None` for one that we do not speak.
-pub(super) fn spoken(spec: LibrarySpec) -> Option<u8> {
+/// Our payload type for `spec`; `None` if the codec is not supported.
+pub(super) fn supported(spec: LibrarySpec) -> Option<u8> {
     of_our_list(spec).map(|params| *params.pt())
 }
 
 fn of_our_list(spec: LibrarySpec) -> Option<PayloadParams> {
-    let found = SPOKEN.match_params(PayloadParams::new(0.into(), None, spec));
+    let found = SUPPORTED.match_params(PayloadParams::new(0.into(), None, spec));
     found.copied()
 }
 
-/// The entry of `config`, the list of a session, for `pt` with `spec`.
+/// The entry for `pt` with `spec` in `config`, the codec list of a session.
 pub(super) fn negotiated(config: &CodecConfig, pt: u8, spec: LibrarySpec) -> Option<PayloadParams> {
     let mut known = config.params().iter().filter(|params| *params.pt() == pt);
     known.find(|params| is_same(params, spec)).copied()
 }
 
-/// True if `params` match `spec`, with any payload types.
+/// True if `params` match `spec`, regardless of payload types.
 fn is_same(params: &PayloadParams, spec: LibrarySpec) -> bool {
     let alone = CodecConfig::new_from_payload_params(vec![*params]);
     let offered = PayloadParams::new(0.into(), None, spec);
     alone.match_params(offered).is_some()
 }
 
-/// Codecs offered to a subscriber for a track of `kind` with these `formats` of the publisher: the publisher's codecs
-/// in its order, each in its own form first and then in others that can decode it. `None`: not known, so all
-/// codecs of our list.
-pub(super) fn menu(kind: MediaKind, formats: Option<&TrackFormats>) -> Menu {
+/// Codecs to offer to a subscriber for a track of `kind` whose publisher has negotiated `formats`: the publisher's
+/// codecs in its order, and for each the exact format first and then formats whose decoders can also decode it. `None`:
+/// formats are not known yet, so all supported codecs are offered.
+pub(super) fn offered_formats(kind: MediaKind, formats: Option<&TrackFormats>) -> OfferedFormats {
     let ours = || {
-        SPOKEN
+        SUPPORTED
             .params()
             .iter()
             .filter(|params| params.spec().codec.is_audio() == kind.is_audio())
     };
     let Some(TrackFormats { codecs, is_stereo }) = formats else {
-        return Menu {
+        return OfferedFormats {
             codecs: ours().copied().collect(),
             is_stereo: false,
         };
     };
-    let mut menu: Vec<PayloadParams> = Vec::new();
+    let mut offered_formats: Vec<PayloadParams> = Vec::new();
     for codec in codecs {
         let mut fitting: Vec<(Fit, PayloadParams)> = ours()
             .filter_map(|params| Some((fit(params.spec(), library(codec))?, *params)))
             .collect();
         fitting.sort_by_key(|(fit, _)| *fit);
         for (_, params) in fitting {
-            if !menu.iter().any(|known| known.pt() == params.pt()) {
-                menu.push(params);
+            if !offered_formats
+                .iter()
+                .any(|known| known.pt() == params.pt())
+            {
+                offered_formats.push(params);
             }
         }
     }
-    Menu {
-        codecs: menu,
+    OfferedFormats {
+        codecs: offered_formats,
         is_stereo: *is_stereo,
     }
 }
 
-impl Menu {
-    /// True if it contains all of `other`.
+impl OfferedFormats {
+    /// True if this contains all codecs of `other`.
     pub(super) fn covers(&self, other: &Self) -> bool {
         let has = |params: &PayloadParams| self.codecs.iter().any(|had| had.pt() == params.pt());
         self.is_stereo == other.is_stereo && other.codecs.iter().all(has)
     }
 }
 
-/// For each of the publisher's `codecs`, the entry of `accepted` that decodes it best.
+/// For each of the publisher's `codecs`, the payload types of the `accepted` codec that decodes it best.
 pub(super) fn map(accepted: &[Accepted], codecs: &[CodecSpec]) -> Vec<Option<SubscriberCodec>> {
     let best = |codec: &CodecSpec| {
         let fitting = accepted
@@ -131,12 +134,12 @@ pub(super) fn map(accepted: &[Accepted], codecs: &[CodecSpec]) -> Vec<Option<Sub
     codecs.iter().map(best).collect()
 }
 
-/// True if a decoder for `decoder` can decode a stream of `stream`.
+/// True if a decoder for `decoder` can decode a `stream`.
 pub(super) fn decodes(decoder: &PayloadParams, stream: &CodecSpec) -> bool {
     fit(decoder.spec(), library(stream)).is_some()
 }
 
-/// `spec` as our codec type. Only codecs of our list are negotiated.
+/// `spec` as our own type. Only supported codecs are negotiated, so others cannot occur.
 pub(super) fn described(spec: LibrarySpec) -> CodecSpec {
     let format = spec.format;
     let codec = match spec.codec {
@@ -162,7 +165,7 @@ pub(super) fn described(spec: LibrarySpec) -> CodecSpec {
     }
 }
 
-/// `spec` in the session library's words.
+/// `spec` as the session library's type.
 fn library(spec: &CodecSpec) -> LibrarySpec {
     let none = FormatParams::default();
     let (codec, format) = match spec.codec {
@@ -221,16 +224,16 @@ impl From<MediaKind> for str0m::media::MediaKind {
     }
 }
 
-/// Rank of a decoder for a stream.
+/// How well a decoder matches a stream; a better match is lower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fit {
-    /// The decoder is for this kind of stream.
+    /// The decoder is for exactly this format.
     Same,
-    /// The decoder can also decode this kind of stream.
+    /// The decoder is for another format but can decode this one.
     Decodes,
 }
 
-/// Rank of a decoder for `decoder` with a stream of `stream`; `None`: it cannot decode the stream.
+/// How well a decoder for `decoder` matches a `stream`; `None` if it cannot decode the stream.
 fn fit(decoder: LibrarySpec, stream: LibrarySpec) -> Option<Fit> {
     if decoder.codec != stream.codec {
         return None;
@@ -245,8 +248,8 @@ fn fit(decoder: LibrarySpec, stream: LibrarySpec) -> Option<Fit> {
     }
 }
 
-/// RFC 6184 sections 6.2 and 8.1: a receiver of packetization mode 1 also takes mode 0, and profiles that use a subset
-/// of its tools.
+/// RFC 6184 sections 6.2 and 8.1: a receiver of packetization mode 1 also accepts mode 0, and profiles that use a
+/// subset of its coding tools.
 fn fit_h264(decoder: LibrarySpec, stream: LibrarySpec) -> Option<Fit> {
     let is_same = |spec: LibrarySpec| of_our_list(spec).map(|params| *params.pt());
     if is_same(decoder) == is_same(stream) {
@@ -257,13 +260,13 @@ fn fit_h264(decoder: LibrarySpec, stream: LibrarySpec) -> Option<Fit> {
     (takes && mode(decoder) >= mode(stream)).then_some(Fit::Decodes)
 }
 
-/// A profile of H.264, by the tools that it has.
+/// A profile of H.264, by its coding tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum H264Profile {
-    /// The browsers' baseline profile uses only tools of this one.
+    /// Constrained baseline, or the baseline profile of browsers, which uses only the same tools.
     ConstrainedBaseline,
     Main,
-    /// High without interlace and B slices: main is no part of it.
+    /// High without interlace and B slices, so it does not include main.
     ConstrainedHigh,
     High,
 }
@@ -290,12 +293,16 @@ mod tests {
     use super::*;
 
     fn ours(pt: u8) -> PayloadParams {
-        let found = SPOKEN.params().iter().find(|params| *params.pt() == pt);
+        let found = SUPPORTED.params().iter().find(|params| *params.pt() == pt);
         *found.unwrap()
     }
 
-    fn pts(menu: &Menu) -> Vec<u8> {
-        menu.codecs.iter().map(|params| *params.pt()).collect()
+    fn pts(offered_formats: &OfferedFormats) -> Vec<u8> {
+        offered_formats
+            .codecs
+            .iter()
+            .map(|params| *params.pt())
+            .collect()
     }
 
     #[test]
@@ -308,14 +315,14 @@ mod tests {
                     .collect(),
                 is_stereo: false,
             };
-            pts(&menu(MediaKind::Video, Some(&formats)))
+            pts(&offered_formats(MediaKind::Video, Some(&formats)))
         };
         assert_eq!(of(&[45, 96]), [45, 96]);
         assert_eq!(of(&[98]), [98], "vp9 of profile 0 alone");
-        // Constrained baseline in mode 1, then what decodes it.
+        // Constrained baseline in mode 1, then the formats whose decoders can decode it.
         assert_eq!(of(&[108]), [108, 127, 123, 114, 39]);
         assert_eq!(of(&[114, 96]), [114, 96], "nothing decodes high but high");
-        assert_eq!(pts(&menu(MediaKind::Audio, None)), [111]);
+        assert_eq!(pts(&offered_formats(MediaKind::Audio, None)), [111]);
     }
 
     #[test]
@@ -349,7 +356,7 @@ mod tests {
 
     #[test]
     fn every_codec_of_our_list_survives_the_way_into_our_words_and_back() {
-        for params in SPOKEN.params() {
+        for params in SUPPORTED.params() {
             let ours = described(params.spec());
             let back = library(&ours);
             assert_eq!(described(back), ours);

@@ -10,11 +10,11 @@ use crate::media::track::{TrackFormats, TrackSpec};
 /// A command for one session.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// The client's offer for a publish session, first or again.
+    /// The client's offer for a publish session, the first or a later one.
     Publish {
         /// SDP of the offer.
         offer: String,
-        /// All tracks from now on.
+        /// All tracks that the session publishes from now on.
         tracks: Vec<TrackSpec>,
     },
     /// Changes of a subscribe session.
@@ -31,9 +31,9 @@ pub enum Command {
         /// SDP of the answer.
         sdp: String,
     },
-    /// A candidate of the client.
+    /// An ICE candidate of the client.
     Candidate(String),
-    /// End the session and close its connection.
+    /// PacketAddresses the session and closes its connection.
     Close {
         /// Reason of the end, for the log.
         reason: String,
@@ -52,23 +52,23 @@ pub enum CommandReply {
     Answer(Answered),
 }
 
-/// Result of an offer.
+/// Answer to a publish session's offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
     /// SDP of the answer.
     pub sdp: String,
-    /// The tracks that are published: others of the offer cannot play.
+    /// Tracks that were negotiated; other tracks of the offer cannot play.
     pub tracks: Vec<AnsweredTrack>,
 }
 
 /// A published track as it was negotiated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnsweredTrack {
-    /// Name of the track inside the data plane.
+    /// Key of the track in the data plane.
     pub key: TrackKey,
-    /// The control plane's name.
+    /// Name of the track in the control plane.
     pub id: Arc<str>,
-    /// Rids of its negotiated layers.
+    /// Rids of the negotiated simulcast layers.
     pub rids: Vec<String>,
     /// Negotiated formats of the track.
     pub formats: Arc<TrackFormats>,
@@ -80,7 +80,7 @@ pub enum CommandError {
     /// The data plane has no session with this name.
     #[error("no session '{0}'")]
     UnknownSession(String),
-    /// The command is for the other kind of session.
+    /// The command is for a session of the other role.
     #[error("a {actual} session takes no {command}")]
     WrongRole {
         /// Role of the session.
@@ -94,42 +94,42 @@ pub enum CommandError {
     /// The candidate cannot be used.
     #[error("bad candidate: {0}")]
     BadCandidate(String),
-    /// An answer to an offer that is not the outstanding one.
+    /// The answer is not for the outstanding offer.
     #[error("answer to offer {got}, but {outstanding} is outstanding")]
     StaleAnswer {
         /// Revision in the answer.
         got: u64,
-        /// Ours; "none" when nothing is outstanding.
+        /// Revision of the outstanding offer; "none" without one.
         outstanding: String,
     },
-    /// A name that is too long or empty, a track without a kind, and the like.
+    /// A value is invalid, such as an empty or too long name.
     #[error("{0}")]
     Invalid(String),
-    /// More of something than is allowed.
+    /// The command exceeds a limit.
     #[error("{what}: {got} is more than the limit of {limit}")]
     TooMany {
-        /// Name of the counted things.
+        /// Name of the limited things.
         what: &'static str,
         /// Number in the request.
         got: usize,
         /// Maximum number in a request.
         limit: usize,
     },
-    /// The client offers more often than it may.
+    /// The client sends offers at a higher rate than allowed.
     #[error(
         "{OFFER_BYTES_PER_SECOND} bytes of offers a second are read; this one can be sent again in {retry_ms} ms"
     )]
     TooSoon {
-        /// Milliseconds after which a new offer will be read.
+        /// Time until the next offer will be accepted, in milliseconds.
         retry_ms: u128,
     },
-    /// The thread that should do it does not answer.
+    /// The shard or control thread did not answer in time.
     #[error("the shard of the session did not answer")]
     Unanswered,
 }
 
 impl Command {
-    /// Name of the command in errors.
+    /// Name of the command, for error texts.
     pub fn name(&self) -> &'static str {
         match self {
             Command::Publish { .. } => "offer",

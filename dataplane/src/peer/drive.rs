@@ -1,5 +1,5 @@
-//! Drives the session layer (str0m) and drains its output. A panic inside is caught here: it ends this session, not
-//! its shard.
+//! Passes inputs to the session layer (str0m) and drains its outputs. A panic inside is caught here: it ends this
+//! session, not its shard.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -16,13 +16,13 @@ use crate::drop_reason::DropReason;
 use crate::dtls::handshake::FailureKind;
 use crate::limits::MAX_SSRCS_PER_SESSION;
 
-/// Maximum number of timeouts handled at once; others are due in the next turn.
+/// Maximum number of timeouts handled in one call; later ones are handled in the next turn of the loop.
 const MAX_IMMEDIATE_TIMEOUTS: usize = 256;
-/// A timeout due within this time is handled at once.
+/// A timeout that is due within this time is handled immediately.
 const IMMEDIATE: Duration = Duration::from_micros(300);
 
 impl Peer {
-    /// Runs `input` and drains. A panic of one peer must not end the shard.
+    /// Runs `input` and drains the outputs. A panic ends this session, not the shard.
     pub(super) fn guarded(
         &mut self,
         out: &mut Output,
@@ -61,7 +61,7 @@ impl Peer {
             Ok(Ok(())) if self.rtc.is_alive() => {}
             Ok(Ok(())) => self.end(None, "closed", out),
             Ok(Err(error)) => {
-                // A forged datagram must not end a call: the call ends only when the session layer ends it.
+                // A forged datagram must not end a call, so an input error alone does not end the session.
                 out.drops.count(DropReason::Rejected);
                 tracing::debug!(session = self.session.0, %error, "session input refused");
                 if !self.rtc.is_alive() {
@@ -76,8 +76,8 @@ impl Peer {
     }
 
     fn refused_by_session_layer(&mut self, error: &RtcError, now: Instant, out: &mut Output) {
-        // Before the end of a handshake str0m fails for only one reason: the client's certificate differs from the
-        // signalled fingerprint.
+        // Before the handshake is complete, str0m returns this error for one reason only: the client's certificate
+        // differs from the signalled fingerprint.
         let is_fingerprint = !self.keyed && matches!(error, RtcError::RemoteSdp(_));
         if is_fingerprint {
             let kind = FailureKind::Fingerprint;
@@ -87,19 +87,20 @@ impl Peer {
         self.end(failed, &error.to_string(), out);
     }
 
-    /// Ends the session when its handshake has failed, after a while; see [`FAILURE_GRACE`](crate::dtls::handshake::FAILURE_GRACE).
+    /// PacketAddresses the session some time after its handshake failed; see
+    /// [`FAILURE_GRACE`](crate::dtls::handshake::FAILURE_GRACE).
     fn check_handshake(&mut self, now: Instant, out: &mut Output) {
-        let Some((failure, ends)) = self.handshake.failure() else {
+        let Some((failure, addresses)) = self.handshake.failure() else {
             return;
         };
-        if now >= ends {
+        if now >= addresses {
             self.end(Some(failure.kind), &failure.to_string(), out);
         } else {
-            self.deadline = self.deadline.min(ends);
+            self.deadline = self.deadline.min(addresses);
         }
     }
 
-    /// A bug of ours or of the session layer ends this session alone.
+    /// PacketAddresses this session after a panic in its code or in the session layer.
     pub fn panicked(&mut self, out: &mut Output) {
         out.drops.count(DropReason::SessionPanicked);
         self.end(None, "internal error in the session", out);
@@ -119,8 +120,8 @@ impl Peer {
         }
     }
 
-    /// Where a datagram of the session layer goes, if anywhere. Checks are answered by us. Under a subscriber's keys we
-    /// number and seal ourselves: nothing else may be sent with them.
+    /// Queues a datagram of the session layer, or drops it. Connectivity checks are answered in `checks`. RTP and RTCP
+    /// under a subscriber's keys are sent by `send/` only, because each sequence number may be used once.
     fn transmit(&self, mut transmit: Transmit, out: &mut Output) {
         let destination = match demux::protocol(&transmit.contents) {
             Some(demux::Protocol::Stun) => None,
@@ -143,7 +144,7 @@ impl Peer {
             Role::Publish(publisher) => {
                 publisher.packet(&mut self.rtc, packet, now, &mut out.packets)
             }
-            Role::Subscribe(_) => Err(Refusal::Drop(DropReason::NoTrack)), // we offered sendonly
+            Role::Subscribe(_) => Err(Refusal::Drop(DropReason::NoTrack)), // a subscriber's m-lines are sendonly
         };
         if let Err(refusal) = media {
             self.refuse(refusal, out);
@@ -172,12 +173,12 @@ impl Peer {
                 self.end(None, "ice timeout", out);
             }
             Event::Closed => self.end(None, "peer left", out),
-            // The rest is either ours to begin with (media added) or of no use to forwarding.
+            // All other events are results of our own calls, or not needed for forwarding.
             _ => {}
         }
     }
 
-    /// The session is over: its handshake failed in that way, or another reason.
+    /// PacketAddresses the session, because its handshake failed (`failed`) or for another reason.
     pub(super) fn end(&mut self, failed: Option<FailureKind>, reason: &str, out: &mut Output) {
         if !self.ended {
             self.ended = true;

@@ -1,6 +1,6 @@
-//! Properties of every offer that a client can make, for the fuzz target and the corpus of other stacks' offers.
+//! Properties of the answer to any client offer, for the fuzz target and for the corpus of offers of other stacks.
 //!
-//! The answer is read here line by line, by other code than that which wrote it.
+//! The answer is parsed here by other code than the code that wrote it.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -17,14 +17,14 @@ use crate::media::codec::MediaKind;
 use crate::media::track::{LayerSpec, TrackSpec};
 use crate::srtp::AeadChoice;
 
-/// Result of an offer.
+/// Result of an offer that was accepted.
 #[derive(Debug)]
 pub struct Report {
     /// SDP of the answer.
     pub answer: String,
-    /// For each m-line of the offer the direction of the answer, or `0` for a rejected one.
+    /// For each m-line of the offer: the direction in the answer, or `0` if it was rejected.
     pub lines: Vec<String>,
-    /// mids of the tracks that are published, with the rids of their layers.
+    /// mids of the published tracks, with the rids of their layers.
     pub tracks: Vec<(String, Vec<String>)>,
 }
 
@@ -39,7 +39,8 @@ static FACTORY: LazyLock<PeerFactory> = LazyLock::new(|| {
     .expect("the crypto provider makes certificates")
 });
 
-/// Offers `sdp` to a new session, with a track on each m-line of audio or video; then once more, which changes nothing.
+/// Sends offer `sdp` to a new session, with a track for each audio or video m-line; then the same offer again, which
+/// must change nothing.
 ///
 /// # Panics
 ///
@@ -123,7 +124,7 @@ pub fn offer(sdp: &str) -> Result<Report, CommandError> {
 
 type Lines<'a> = Vec<&'a str>;
 
-/// Lines of the session, and of each m-line.
+/// Lines of the session part, and of each m-line.
 fn sections(sdp: &str) -> Vec<Lines<'_>> {
     let mut sections = vec![Vec::new()];
     for line in sdp.split('\n').map(str::trim_ascii_end) {
@@ -136,7 +137,7 @@ fn sections(sdp: &str) -> Vec<Lines<'_>> {
     sections
 }
 
-/// The names of the m-lines of `sdp`.
+/// The mids of `sdp`.
 #[cfg(test)]
 pub(super) fn mids_of(sdp: &str) -> Vec<String> {
     mids(&sections(sdp)[1..])

@@ -1,11 +1,11 @@
-//! Authenticates packets of a publish session before the session layer sees them: forged and repeated packets are
+//! Authenticates packets of a publish session before the session layer sees them: forged and replayed packets are
 //! dropped here.
 //!
-//! The session layer maps an SSRC that it does not know to the m-line and layer that the packet's header extensions
-//! name, and drops the SSRC that was mapped there, before it authenticates the packet. So one forged packet could
-//! silence a track. Packets with an SSRC that the session layer receives media from go straight to it: it
-//! authenticates them before they change anything. The exception is a payload type of retransmissions, which begins the
-//! numbering of the stream's RTX: no client sends it with that SSRC, so such packets are authenticated here, too.
+//! The session layer maps an unknown SSRC to the m-line and layer named in the packet's header extensions, and removes
+//! the SSRC that was mapped there before, all before it authenticates the packet. So one forged packet could silence a
+//! track. Packets whose SSRC the session layer already receives media from are passed to it directly: it authenticates
+//! them before they change any state. The exception is a payload type of retransmissions, which starts the sequence
+//! numbers of the RTX stream. No client sends it with a media SSRC, so such packets are authenticated here, too.
 
 use std::collections::HashMap;
 
@@ -19,23 +19,23 @@ use crate::key::LayerIndex;
 use crate::limits::{MAX_DATAGRAM_BYTES, MAX_SSRCS_PER_SESSION};
 use crate::srtp::{Keys, RtcpOpener, Verifier, packet_index};
 
-/// The keys of the client and the SSRCs that it has used.
+/// The client's keys, and the SSRCs that it has used.
 #[derive(Default)]
 pub(super) struct Incoming {
     keys: Option<(RtcpOpener, Verifier)>,
     source_by_ssrc: HashMap<u32, Source>,
-    /// Payload types of retransmissions, a bit each.
+    /// Bitmap of the payload types that are retransmissions.
     resend_types: u128,
-    /// m-lines with packets that only their payload type identifies.
+    /// m-line by payload type, for offers without SSRCs and mid extension; `None` for other offers.
     routes: Option<Box<PayloadRoutes>>,
 }
 
-/// An SSRC that an authenticated packet came with.
+/// State of an SSRC with at least one authenticated packet.
 #[derive(Default)]
 struct Source {
-    /// Highest packet index received, as far as we looked.
+    /// Highest packet index that was authenticated here.
     highest: Option<u64>,
-    /// Track and layer, `None` inside when there is none; `None` outside until asked.
+    /// Track and layer of the SSRC: `None` before the first look-up, `Some(None)` if it has none.
     route: Option<Option<(usize, LayerIndex)>>,
 }
 
@@ -44,17 +44,17 @@ struct Source {
 pub(super) enum Refusal {
     /// The packet is dropped for this reason.
     Drop(DropReason),
-    /// The client has used more SSRCs than it may: the session ends.
+    /// The client has used more SSRCs than allowed: the session ends.
     TooManySsrcs,
 }
 
 impl Incoming {
-    /// The handshake is done.
+    /// Sets the client's keys after the DTLS handshake.
     pub(super) fn keyed(&mut self, keys: Keys) {
         self.keys = Some((keys.rtcp_opener, keys.verifier));
     }
 
-    /// True if an SRTP packet may reach the session layer; the inner value is true if it was authenticated.
+    /// Ok if an SRTP packet may be passed to the session layer; the value is true if it was authenticated here.
     pub(super) fn admit_rtp(&mut self, rtc: &mut Rtc, packet: &[u8]) -> Result<bool, Refusal> {
         let header = rtp::Received::read(packet).ok_or(Refusal::Drop(DropReason::Rejected))?;
         let is_resend = self.resend_types & 1 << header.payload_type != 0;
@@ -80,8 +80,8 @@ impl Incoming {
         Ok(true)
     }
 
-    /// Whether an SRTCP packet may reach the session layer, as [`admit_rtp`](Self::admit_rtp). A publisher reports on nothing, because it is sent nothing:
-    /// feedback is dropped, which could claim more than it holds.
+    /// Ok if an SRTCP packet may be passed to the session layer, as for [`admit_rtp`](Self::admit_rtp). A publisher
+    /// receives no media, so its feedback is dropped: it could claim far more packets than it contains.
     pub(super) fn admit_rtcp(&mut self, packet: &[u8]) -> Result<bool, Refusal> {
         let keys = self.keys.as_mut();
         let (opener, _) = keys.ok_or(Refusal::Drop(DropReason::NotConnected))?;
@@ -106,7 +106,7 @@ impl Incoming {
         }
     }
 
-    /// Track and layer of an authenticated packet of media, as `find` says when it is not known yet.
+    /// Track and layer of an authenticated media packet. `find` is called the first time for each SSRC.
     pub(super) fn route(
         &mut self,
         ssrc: Ssrc,
@@ -118,7 +118,7 @@ impl Incoming {
         Ok(*source.route.get_or_insert_with(find))
     }
 
-    /// The client's offer was accepted: tracks and payload types are declared anew.
+    /// Resets the mapping of SSRCs after an accepted offer, because tracks and payload types may have changed.
     pub(super) fn negotiated(&mut self, rtc: &Rtc, routes: PayloadRoutes) {
         let has_routes = routes.iter().any(Option::is_some);
         self.routes = has_routes.then(|| Box::new(routes));
@@ -148,10 +148,10 @@ impl Source {
     }
 }
 
-/// SSRC of padding in bandwidth probes, which the session layer accepts with any payload type.
+/// SSRC of padding in bandwidth probes. The session layer accepts it with any payload type.
 const PROBE_SSRC: u32 = 0;
 
-/// True when media of `ssrc` is received already, so that its packets are mapped by nothing but their SSRC.
+/// True when the session layer already receives media of `ssrc`, so that it maps packets by their SSRC only.
 fn receives_from(rtc: &mut Rtc, ssrc: u32) -> bool {
     rtc.direct_api().stream_rx(&ssrc.into()).is_some()
 }
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
     use crate::srtp::{AeadChoice, MasterKey, Profile, Sealer};
 
-    /// Keys of the client, and the authentication before the session layer.
+    /// Keys of the client, the authentication, and the session layer behind it.
     fn session() -> (Sealer, Incoming, Rtc) {
         let material: Vec<u8> = (0..56).collect();
         let (client, server) = MasterKey::split(Profile::AeadAes128Gcm, &material).unwrap();
@@ -237,7 +237,7 @@ mod tests {
         let bad = Err(Refusal::Drop(DropReason::BadRtcp));
         assert_eq!(incoming.admit_rtcp(&packet), Ok(true));
         assert_eq!(incoming.admit_rtcp(&packet), bad, "it was received before");
-        // A feedback about 65,535 packets in 24 bytes, alone and behind a report.
+        // A feedback message about 65,535 packets in 24 bytes, alone and behind a report.
         let feedback = [
             0x8f, 205, 0, 5, 0, 0, 0, 9, 0, 0, 0, 7, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0x1f, 0xff, 0, 0,
         ];

@@ -1,4 +1,4 @@
-//! RTCP of a subscriber: decrypted and handled here.
+//! RTCP from a subscriber: authenticates, decrypts and handles reports, NACKs, feedback and keyframe requests.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::limits::{MAX_DATAGRAM_BYTES, MAX_NACKED, MAX_RTCP_SENDERS};
 use crate::report::Sample;
 
 impl Subscriber {
-    /// Takes an SRTCP datagram. True when it was authenticated.
+    /// Handles an SRTCP datagram. True when it was authenticated.
     pub(super) fn listen(&mut self, datagram: &[u8], now: Instant, out: &mut Output) -> bool {
         let Some(opener) = &mut self.rtcp_opener else {
             out.drops.count(DropReason::NotConnected);
@@ -29,14 +29,14 @@ impl Subscriber {
         };
         for packet in rtcp::packets(compound) {
             match packet {
-                Ok(packet) => self.heard(&packet, now, out),
+                Ok(packet) => self.handle_rtcp(&packet, now, out),
                 Err(_framing) => out.drops.count(DropReason::BadRtcp),
             }
         }
         true
     }
 
-    fn heard(&mut self, packet: &Packet<'_>, now: Instant, out: &mut Output) {
+    fn handle_rtcp(&mut self, packet: &Packet<'_>, now: Instant, out: &mut Output) {
         match packet {
             Packet::SenderReport { blocks, .. } | Packet::ReceiverReport { blocks, .. } => {
                 let mut worst = None;
@@ -99,7 +99,7 @@ impl Subscriber {
         }
     }
 
-    /// The stream that lost most lost so much, in 256ths.
+    /// Passes the highest loss of all streams, in 256ths, to the bandwidth estimate.
     fn losses(&mut self, worst: u8, now: Instant, out: &mut Output) {
         let octets = self.slots.iter().map(|slot| slot.stream.video_octets());
         let octets = octets.fold(0, u32::wrapping_add);

@@ -1,30 +1,30 @@
 //! Epochs of a publisher's sequence numbers: within one epoch, sequence numbers and timestamps of a layer are
 //! continuous.
 //!
-//! A new SSRC (RFC 3550 sections 5.1 and 8.2) begins a new epoch, and so does a step that receivers of our SSRC could not
-//! follow: one as long as half of the sequence numbers breaks their rollover counters (RFC 3711 section 3.3.1), one as long
-//! as half of the timestamps looks like a step back. What subscribers get is spliced where an epoch begins.
+//! A new SSRC (RFC 3550 sections 5.1 and 8.2) starts a new epoch. So does a step that receivers of our SSRC could not
+//! follow: a step of half the sequence numbers breaks their rollover counters (RFC 3711 section 3.3.1), a step of half
+//! the timestamps looks like a step back. Outgoing numbers are spliced where an epoch starts.
 
 use std::time::{Duration, Instant};
 
-/// The numbers of one layer.
+/// State of the sequence numbers of one layer.
 #[derive(Debug, Default)]
 pub(super) struct Numbering {
     epoch: u32,
     current: Option<Source>,
-    /// SSRCs of before, the latest last.
+    /// SSRCs of earlier epochs, the latest last.
     past: Vec<Past>,
 }
 
-/// Source of the current epoch.
+/// SSRC and packet indices of the current epoch.
 #[derive(Debug, Clone, Copy)]
 struct Source {
     ssrc: u32,
-    /// Lowest packet index that is of this epoch.
+    /// Lowest packet index of the epoch.
     floor: u64,
-    /// Highest packet index so far.
+    /// Highest packet index received.
     highest: u64,
-    /// Time when the packet with the highest index came.
+    /// Arrival time of the packet with the highest index.
     at: Instant,
 }
 
@@ -34,18 +34,18 @@ struct Past {
     highest: u64,
 }
 
-/// Packets lost in a row after which a sequence is taken for a new one (RFC 3550 appendix A.1: MAX_DROPOUT).
+/// Maximum gap of sequence numbers within one epoch (RFC 3550 appendix A.1: MAX_DROPOUT).
 const MAX_GAP: u64 = 3_000;
-/// A pause after which timestamps are taken for new ones: 2^31 ticks of video are 6.6 hours.
+/// After a pause of this length timestamps may have wrapped: 2^31 ticks of video are 6.6 hours.
 const MAX_PAUSE: Duration = Duration::from_secs(3_600);
-/// A layer that was silent for so long may go on with an SSRC of before.
+/// A layer that was silent for this long may continue with an earlier SSRC.
 const RETURN_AFTER: Duration = Duration::from_millis(500);
-/// SSRCs of before that are remembered.
+/// Number of earlier SSRCs that are remembered.
 const MAX_PAST: usize = 8;
 
 impl Numbering {
-    /// The epoch of a packet that came at `now` with `ssrc` and packet index `index`; `None` when it is late: from before
-    /// the current epoch.
+    /// The epoch of a packet with `ssrc` and packet index `index` that arrived at `now`; `None` if it is older than the
+    /// current epoch.
     pub(super) fn epoch(&mut self, ssrc: u32, index: u64, now: Instant) -> Option<u32> {
         let Some(current) = &mut self.current else {
             self.current = Some(Source::starting(ssrc, 0, index, now));
@@ -67,7 +67,7 @@ impl Numbering {
         Some(self.epoch)
     }
 
-    /// The SSRC of the packets that count.
+    /// The SSRC of the current epoch.
     pub(super) fn ssrc(&self) -> Option<u32> {
         self.current.map(|current| current.ssrc)
     }
@@ -135,7 +135,7 @@ mod tests {
             (1, 30_000, 0, Some(0)),
             (1, 30_001, 20, Some(0)),
             (2, 18_000, 40, Some(1)),
-            (2, 17_999, 41, Some(1)), // sent before it, came after it
+            (2, 17_999, 41, Some(1)), // sent before it, arrived after it
             (1, 30_002, 42, None),    // late
             (3, 80_000, 60, Some(2)),
             (2, 18_001, 61, None),

@@ -10,7 +10,7 @@ use crate::media::packet::MediaPacket;
 use crate::media::subscription::Subscription;
 use crate::report::Sample;
 
-/// Outputs of a session; the caller owns and empties them.
+/// Outputs of one call to a session. The caller handles and clears them.
 #[derive(Default)]
 pub struct Output {
     /// Datagrams to send to the client.
@@ -19,25 +19,25 @@ pub struct Output {
     pub packets: Vec<MediaPacket>,
     /// Events for the shard.
     pub events: Vec<PeerEvent>,
-    /// NACKs of a subscriber: m-line and sequence number.
+    /// Packets to retransmit: index of the m-line, and sequence number (from a subscriber's NACK).
     pub lost: Vec<(usize, u16)>,
     /// Packets that were dropped, by reason.
     pub drops: Drops,
 }
 
-/// Why a subscription ended that its client did not take, in the protocol's words.
+/// Reason in the gRPC schema for the end of a subscription: the client rejected its m-line.
 pub const REJECTED: &str = "rejected";
 
-/// Reason of the protocol for a subscription without media: the subscriber negotiated no codec that the publisher
+/// Reason in the gRPC schema for a subscription without media: the subscriber negotiated no codec that the publisher
 /// sends.
 pub const NO_CODEC: &str = "no_codec";
 
 /// Events of a session for its shard.
 #[derive(Debug)]
 pub enum PeerEvent {
-    /// ICE and DTLS are up.
+    /// ICE and DTLS are established.
     Connected,
-    /// The session ended, with the reason for logs.
+    /// The session has ended, for this reason (for logs).
     Closed(String),
     /// The DTLS handshake failed.
     HandshakeFailed {
@@ -46,30 +46,30 @@ pub enum PeerEvent {
         /// Description of the failure, for the log.
         reason: String,
     },
-    /// A publisher's tracks changed: these are gone, the rest is to be announced.
+    /// The tracks of a publisher changed: `gone` have ended, all others must be announced again.
     TracksChanged {
         /// Tracks that are no longer published.
         gone: Vec<TrackKey>,
     },
-    /// A subscriber wants to negotiate.
+    /// A subscribe session sends an offer to its client.
     Offer(OfferOut),
-    /// A subscriber's m-lines were negotiated.
+    /// The m-lines of a subscriber were negotiated: its subscriptions can be connected.
     Settled,
     /// A subscriber negotiated no codec of the publisher.
     Undecodable(TrackKey),
-    /// A subscriber lost a frame of this subscription.
+    /// A subscriber needs a keyframe for this subscription, because it lost a frame.
     KeyframeWanted(SubscriptionIndex),
-    /// A subscriber's bandwidth was estimated anew.
+    /// The bandwidth estimate of a subscriber changed.
     EstimateChanged,
-    /// A receiver report of a subscriber.
+    /// A quality sample from a receiver report of a subscriber.
     Measured(Sample),
-    /// The client does not take the m-line of this track: its subscription ended.
+    /// The client rejected the m-line of this track, so its subscription has ended.
     Rejected(TrackKey),
-    /// Subscriptions that ended, with their state.
+    /// Subscriptions that have ended, with their state.
     Unsubscribed(Vec<Subscription>),
     /// The client restarted ICE.
     NewUfrag {
-        /// The session answers to this ufrag now,
+        /// The ufrag whose checks are answered now.
         ufrag: Ufrag,
         /// The ufrag that is no longer valid.
         retired: Option<Ufrag>,
@@ -79,9 +79,9 @@ pub enum PeerEvent {
 /// State of a session for the control plane.
 #[derive(Debug, Clone, Default)]
 pub struct PeerState {
-    /// ICE and DTLS are up.
+    /// ICE and DTLS are established.
     pub connected: bool,
-    /// Subscriptions: track, m-line, layer that flows.
+    /// State of each subscription.
     pub subscriptions: Vec<SubscriptionState>,
     /// The offer that waits for an answer.
     pub outstanding: Option<OfferOut>,
@@ -95,7 +95,7 @@ pub struct SubscriptionState {
     /// The track of the subscription.
     pub track: TrackKey,
     /// Parameters of the subscription.
-    pub wish: crate::media::layer_allocation::Wish,
+    pub params: crate::media::layer_allocation::SubscriptionParams,
     /// The m-line; empty until offered.
     pub mid: String,
     /// The layer that is forwarded now.
@@ -107,7 +107,7 @@ pub struct SubscriptionState {
 /// An offer for the client.
 #[derive(Debug, Clone)]
 pub struct OfferOut {
-    /// Counts the session's offers.
+    /// Number of the offer in its session; starts at 1.
     pub revision: u64,
     /// SDP of the offer.
     pub sdp: String,

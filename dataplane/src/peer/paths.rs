@@ -1,10 +1,10 @@
-//! Addresses of a session's client: the known ones, the proven ones, and the one that media goes to.
+//! Addresses of a session's client: known addresses, proven addresses, and the address that media is sent to.
 //!
 //! A connectivity check proves that its sender knows the session's password. It does not prove that the sender is at
 //! the source address of the datagram, which can be forged. Until an address is proven, it gets at most
-//! [`AMPLIFICATION_LIMIT`] times the bytes that came from it, and no media. Two things prove an address. One is a
-//! response under the client's password to a request of ours with a random transaction ID ([`Paths::answered`]). The
-//! other is the end of a DTLS handshake that used no other address ([`Paths::handshake_done`]).
+//! [`AMPLIFICATION_LIMIT`] times the bytes that came from it, and no media. An address is proven in two ways: by a
+//! response, protected with the client's password, to our request with a random transaction ID ([`Paths::answered`]);
+//! or by the end of a DTLS handshake that used no other address ([`Paths::handshake_done`]).
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -19,27 +19,27 @@ use crate::stream::Alias;
 /// Addresses of one client.
 #[derive(Default)]
 pub struct Paths {
-    /// Path of media: a proven address. Sending to a session reads only this of its paths.
+    /// Path of media to a proven address. Sending media reads only this field.
     media: Option<SendPath>,
-    /// Time of the last authenticated packet on the media path; other paths have their own.
-    media_heard: Option<Instant>,
+    /// Time of the last authenticated packet on the media path; other paths store their own.
+    media_last_received: Option<Instant>,
     /// Number of unproven addresses.
     unproven: usize,
-    /// True when requests can be made: the client's credentials are known.
+    /// True when the client's credentials are known, so requests can be made.
     can_request: bool,
     rest: Box<Rest>,
 }
 
-/// Data that sending does not need: kept apart.
+/// State that sending does not need; boxed, to keep it out of the cache.
 #[derive(Default)]
 struct Rest {
-    /// Known paths, the oldest first.
+    /// Known addresses, the oldest first.
     paths: Vec<Path>,
     /// The address that the client nominated last.
     nominated: Option<SocketAddr>,
     handshake: HandshakeTo,
-    /// Address and shard of the client's nomination, if another shard received it: the session moves there once the
-    /// address is proven.
+    /// Nominated address, and the shard that received the nomination, if that is another shard. The session moves there
+    /// when the address is proven.
     destination: Option<(SocketAddr, ShardId)>,
     /// Time of the last move.
     moved: Option<Instant>,
@@ -47,29 +47,29 @@ struct Rest {
     rtt: Option<Duration>,
 }
 
-/// A connectivity check with the right password.
+/// A connectivity check whose password was verified.
 #[derive(Debug, Clone, Copy)]
 pub struct Checked {
     /// Source address of the check.
     pub remote: SocketAddr,
-    /// Our address that it came to.
+    /// Our address that the check was sent to, if known.
     pub local: Option<IpAddr>,
     /// True when the check nominates its path.
     pub nominates: bool,
-    /// Something else has proven the address: the TCP handshake of a stream, or the authentication of a relayed client.
+    /// True if the address was proven by other means: the TCP handshake of a stream, or TURN authentication.
     pub is_proven: bool,
 }
 
 struct Path {
     remote: SocketAddr,
-    /// Our address that the client nominated, or sent to first: media and the handshake leave from it.
+    /// Our address that the client nominated, or first sent to. Media and the handshake are sent from it.
     local: Option<IpAddr>,
-    /// Our address that the latest check came to: its response leaves from it.
+    /// Our address that the latest check was sent to. Its response is sent from it.
     checked_local: Option<IpAddr>,
     /// Time of the last authenticated packet from the address.
-    heard: Option<Instant>,
-    /// Time of the last message to the shard that receives from the address.
-    told: Option<Instant>,
+    last_received: Option<Instant>,
+    /// Time of the last report to the shard that receives from the address.
+    last_reported: Option<Instant>,
     proof: Proof,
 }
 
@@ -79,7 +79,7 @@ enum Proof {
     Missing(Challenge),
 }
 
-/// A request to an address that its response proves.
+/// A pending request to an address that is not proven.
 #[derive(Clone, Copy)]
 struct Challenge {
     transaction: TransactionId,
@@ -88,11 +88,12 @@ struct Challenge {
     /// Time of the next request; `None` after the last one.
     next: Option<Instant>,
     pause: Duration,
-    /// Time of the request, if it was sent once. A response to a repeated request does not tell which one it answers.
+    /// Time of the request if it was sent exactly once. The response to a repeated request does not show which one it
+    /// answers.
     sent_once: Option<Instant>,
 }
 
-/// Addresses that received our datagrams of the DTLS handshake.
+/// Addresses that our DTLS handshake datagrams were sent to.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum HandshakeTo {
     #[default]
@@ -101,18 +102,19 @@ enum HandshakeTo {
     Several,
 }
 
-/// Pauses between requests double from the first to the last, then no more are sent until the client's next check.
+/// Pauses between requests double from `FIRST_PAUSE` to `LAST_PAUSE`. Then no request is sent until the client's next
+/// check.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_millis(1_600);
-/// A path from which nothing came for so long may be dead: agents check at least every five seconds (RFC 7675 section 5.1),
-/// but a client that has another one left says so sooner.
+/// A path without authenticated packets for this long may be dead. Agents check at least every 5 s (RFC 7675 section
+/// 5.1), but a client with another working path nominates that one sooner.
 const ALIVE: Duration = Duration::from_secs(3);
-/// Interval at which another shard is told that its address is in use.
+/// Interval of reports to another shard that its address is in use.
 const TELL_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Paths {
-    /// A verified check came from `remote` to our `local` address, perhaps with a nomination; `transaction` is for our own request, should one be
-    /// needed. Returns the address that had to make room.
+    /// Handles a verified check from `remote` to our `local` address, perhaps with a nomination. `transaction` is for
+    /// our own request, if one is needed. Returns the address that was removed, if the session had too many.
     pub fn add(
         &mut self,
         Checked {
@@ -151,15 +153,15 @@ impl Paths {
             remote,
             local,
             checked_local: local,
-            heard: Some(now),
-            told: None,
+            last_received: Some(now),
+            last_reported: None,
             proof: if is_proven { Proof::Proven } else { missing },
         });
         self.select();
         evicted
     }
 
-    /// Removes `remote`: the client does not use it any more, or another session does.
+    /// Removes `remote`, because the client or another session took it away.
     pub fn remove(&mut self, remote: SocketAddr) {
         self.rest.paths.retain(|path| path.remote != remote);
         if self.rest.nominated == Some(remote) {
@@ -179,7 +181,7 @@ impl Paths {
         self.get(remote).is_some()
     }
 
-    /// `bytes` came from `remote`.
+    /// Counts `bytes` that arrived from `remote`, for the amplification limit.
     pub fn received(&mut self, remote: SocketAddr, bytes: usize) {
         if self.unproven > 0
             && let Some(Path {
@@ -191,35 +193,37 @@ impl Paths {
         }
     }
 
-    /// Notes an authenticated packet from `remote`.
-    pub fn heard(&mut self, remote: SocketAddr, now: Instant) {
+    /// Records an authenticated packet from `remote`.
+    pub fn record_received(&mut self, remote: SocketAddr, now: Instant) {
         if self.is_media(remote) {
-            self.media_heard = Some(now);
+            self.media_last_received = Some(now);
         } else if let Some(path) = self.get_mut(remote) {
-            path.heard = Some(now);
+            path.last_received = Some(now);
         }
     }
 
-    /// True when `remote` is proven and an authenticated packet came from there in the last 2 s: no other session may
-    /// take it.
+    /// True when `remote` is proven and sent an authenticated packet in the last 2 s. Then no other session may take
+    /// it.
     pub fn is_in_use(&self, remote: SocketAddr, now: Instant) -> bool {
         let proven = self.get(remote).filter(|path| path.is_proven());
-        let heard = proven.and_then(|path| self.last_heard(path));
-        heard.is_some_and(|at| now.saturating_duration_since(at) < OWNER_STAYS)
+        let last_received = proven.and_then(|path| self.last_received_on(path));
+        last_received.is_some_and(|at| now.saturating_duration_since(at) < OWNER_STAYS)
     }
 
-    /// True when something authenticated came from `remote` not long ago.
+    /// True when an authenticated packet arrived from `remote` within `ALIVE`.
     fn is_alive(&self, remote: SocketAddr, now: Instant) -> bool {
-        let heard = self.get(remote).and_then(|path| self.last_heard(path));
-        heard.is_some_and(|at| now.saturating_duration_since(at) < ALIVE)
+        let last_received = self
+            .get(remote)
+            .and_then(|path| self.last_received_on(path));
+        last_received.is_some_and(|at| now.saturating_duration_since(at) < ALIVE)
     }
 
-    /// True when `remote` was proven to be the client's.
+    /// True when `remote` is proven to be the client's.
     pub fn is_proven(&self, remote: SocketAddr) -> bool {
         self.get(remote).is_some_and(Path::is_proven)
     }
 
-    /// True when a response from `remote` to `transaction` would prove it.
+    /// True when a response from `remote` to `transaction` would prove the address.
     pub fn expects(&self, remote: SocketAddr, transaction: TransactionId) -> bool {
         matches!(
             self.get(remote),
@@ -227,24 +231,27 @@ impl Paths {
         )
     }
 
-    /// The time of the last authenticated packet from `remote`, if it is proven and the receiving shard should be
-    /// told.
-    pub fn take_news(&mut self, remote: SocketAddr, now: Instant) -> Option<Instant> {
+    /// The time of the last authenticated packet from `remote`, if the address is proven and a report to the receiving
+    /// shard is due.
+    pub fn take_unreported_activity(
+        &mut self,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Option<Instant> {
         let path = self.get(remote).filter(|path| path.is_proven())?;
         let is_due = |at: Instant| now.saturating_duration_since(at) >= TELL_INTERVAL;
-        let heard = self.last_heard(path);
-        if heard != Some(now) || !path.told.is_none_or(is_due) {
+        let last_received = self.last_received_on(path);
+        if last_received != Some(now) || !path.last_reported.is_none_or(is_due) {
             return None;
         }
         if let Some(path) = self.get_mut(remote) {
-            path.told = heard;
+            path.last_reported = last_received;
         }
-        heard
+        last_received
     }
 
-    /// The client nominated `remote`, from where media is received. Agents with aggressive nomination (RFC 5245 section
-    /// 8.1.1.2) nominate all pairs that work, and the one of highest priority counts: a stream does not take the place of
-    /// a datagram path that works.
+    /// The client nominated `remote`. Agents with aggressive nomination (RFC 5245 section 8.1.1.2) nominate all working
+    /// pairs, and the one with the highest priority counts: so a stream does not replace a working datagram path.
     pub fn nominate(&mut self, remote: SocketAddr, now: Instant) {
         let is_stream = |addr: SocketAddr| Alias::of(addr).is_some();
         let before = self.rest.nominated.filter(|before| *before != remote);
@@ -258,14 +265,15 @@ impl Paths {
         }
     }
 
-    /// The nomination of `remote` came in on shard `to`, where the session does not live.
+    /// The nomination of `remote` arrived on shard `to`, which is not the home of the session.
     pub fn nominated_on(&mut self, remote: SocketAddr, to: ShardId) {
         if self.rest.nominated == Some(remote) {
             self.rest.destination = Some((remote, to));
         }
     }
 
-    /// The shard to move to, if any: when the nominated address is proven, and not too often.
+    /// The shard to move to, if any. Requires that the nominated address is proven and that the last move is not too
+    /// recent.
     pub fn take_destination(&mut self, now: Instant) -> Option<ShardId> {
         let rests = |at: Instant| now.saturating_duration_since(at) < MOVE_INTERVAL;
         if self.rest.moved.is_some_and(rests) {
@@ -283,29 +291,29 @@ impl Paths {
         self.rest.nominated
     }
 
-    /// Path of media: the client's latest nomination once it is proven; until then the previous path, or the latest
+    /// Path of media: the latest nominated address once it is proven; until then the previous path, or the latest
     /// proven address.
     pub fn media(&self) -> Option<SendPath> {
         self.media
     }
 
-    /// Address for the handshake: the client's latest nomination, or the latest address.
+    /// Address for the handshake: the latest nominated address, or else the latest address.
     pub fn handshake(&self) -> Option<SocketAddr> {
         let latest = || self.rest.paths.last().map(|path| path.remote);
         self.rest.nominated.or_else(latest)
     }
 
-    /// The local address that `remote` sends to: replies have to come from there.
+    /// Our address that `remote` sends to. Media and handshake to `remote` are sent from it.
     pub fn local_for(&self, remote: SocketAddr) -> Option<IpAddr> {
         self.get(remote).and_then(|path| path.local)
     }
 
-    /// The local address that the latest check from `remote` came to: its response has to come from there.
+    /// Our address that the latest check from `remote` was sent to. The response is sent from it.
     pub fn local_for_response(&self, remote: SocketAddr) -> Option<IpAddr> {
         self.get(remote).and_then(|path| path.checked_local)
     }
 
-    /// True if `bytes` may be sent to `remote` now; then they are counted.
+    /// True if `bytes` may be sent to `remote` now. The bytes are then counted.
     pub fn may_send(&mut self, remote: SocketAddr, bytes: usize) -> bool {
         match self.get_mut(remote).map(|path| &mut path.proof) {
             None => false,
@@ -322,7 +330,7 @@ impl Paths {
         }
     }
 
-    /// A DTLS datagram was sent to `remote`.
+    /// Records that a DTLS datagram was sent to `remote`.
     pub fn handshake_sent(&mut self, remote: SocketAddr) {
         self.rest.handshake = match self.rest.handshake {
             HandshakeTo::Nowhere => HandshakeTo::Only(remote),
@@ -331,16 +339,16 @@ impl Paths {
         };
     }
 
-    /// A datagram from `remote` ended the DTLS handshake: its sender has seen ours. Where they went to one address only,
-    /// the sender is there.
+    /// A datagram from `remote` completed the DTLS handshake, so its sender has received ours. If ours were sent to one
+    /// address only, that address is proven.
     pub fn handshake_done(&mut self, remote: SocketAddr) {
         if self.rest.handshake == HandshakeTo::Only(remote) {
             self.prove(remote);
         }
     }
 
-    /// A response to the request `transaction` came from `remote`. True when it was ours: only a receiver there can know
-    /// the transaction.
+    /// A response to the request `transaction` arrived from `remote`. True when it proves the address: only a receiver
+    /// at the address can know the transaction.
     pub fn answered(
         &mut self,
         remote: SocketAddr,
@@ -357,17 +365,17 @@ impl Paths {
         is_ours
     }
 
-    /// Time of the last authenticated packet on the media path.
-    pub fn last_heard_of_media(&self) -> Option<Instant> {
-        self.media_heard
+    /// Time of the last authenticated packet on the media path; `None` if there was none.
+    pub fn last_received_on_media_path(&self) -> Option<Instant> {
+        self.media_last_received
     }
 
-    /// Round trip time, if an answered request has measured it.
+    /// Round trip time of the latest answered request, if known.
     pub fn rtt(&self) -> Option<Duration> {
         self.rest.rtt
     }
 
-    /// A check came from `remote` again: if requests to it have stopped, they begin again.
+    /// A check arrived from a known address: if our requests to it have stopped, they start again.
     pub fn checked(&mut self, remote: SocketAddr, now: Instant) {
         if self.unproven > 0
             && let Some(Path {
@@ -380,12 +388,12 @@ impl Paths {
         }
     }
 
-    /// The client's credentials are known: requests can be made.
+    /// The client's credentials are known, so requests can be made.
     pub fn can_request(&mut self) {
         self.can_request = true;
     }
 
-    /// The next request that is due: to which address, and its transaction ID. To be called until it is `None`.
+    /// The next due request: address and transaction ID. Call it until it returns `None`.
     pub fn poll_request(&mut self, now: Instant) -> Option<(SocketAddr, TransactionId)> {
         if self.unproven == 0 || !self.can_request {
             return None;
@@ -404,7 +412,7 @@ impl Paths {
         })
     }
 
-    /// Time of the next work of [`poll_request`](Self::poll_request).
+    /// Time of the next request.
     pub fn deadline(&self) -> Option<Instant> {
         if self.unproven == 0 || !self.can_request {
             return None;
@@ -442,13 +450,13 @@ impl Paths {
             remote: path.remote,
             local: path.local,
         });
-        let (remote, heard) = (media.map(|path| path.remote), self.media_heard);
+        let (remote, last_received) = (media.map(|path| path.remote), self.media_last_received);
         if let Some(SendPath { remote: before, .. }) =
             self.media.filter(|before| Some(before.remote) != remote)
         {
-            self.media_heard = None;
+            self.media_last_received = None;
             if let Some(path) = self.get_mut(before) {
-                path.heard = path.heard.max(heard);
+                path.last_received = path.last_received.max(last_received);
             }
         }
         self.media = media;
@@ -458,13 +466,14 @@ impl Paths {
         self.media.is_some_and(|media| media.remote == remote)
     }
 
-    fn last_heard(&self, path: &Path) -> Option<Instant> {
-        let media_heard = self.media_heard.filter(|_| self.is_media(path.remote));
-        path.heard.max(media_heard)
+    fn last_received_on(&self, path: &Path) -> Option<Instant> {
+        let media_last_received = self
+            .media_last_received
+            .filter(|_| self.is_media(path.remote));
+        path.last_received.max(media_last_received)
     }
 
-    /// The address to forget when there are too many: the oldest that is not proven, else the oldest that nothing is
-    /// sent to.
+    /// The address to remove when there are too many: the oldest unproven one, else the oldest that nothing is sent to.
     fn least_useful(&self) -> SocketAddr {
         let in_use =
             |path: &&Path| Some(path.remote) == self.rest.nominated || self.is_media(path.remote);
@@ -488,7 +497,7 @@ impl Paths {
 }
 
 impl Path {
-    /// Time of the request that proves the address, if it was sent once.
+    /// Time of the request that proves the address, if it was sent exactly once.
     fn request_sent(&self) -> Option<Instant> {
         match self.proof {
             Proof::Missing(challenge) => challenge.sent_once,
@@ -620,7 +629,7 @@ mod tests {
         );
         assert!(paths.answered(addr(0), OURS, at(30)));
         assert_eq!(paths.media().unwrap().remote, addr(0));
-        paths.heard(addr(0), at(5_000));
+        paths.record_received(addr(0), at(5_000));
         paths.nominate(stream, at(7_999));
         assert_eq!(paths.nominated(), Some(addr(0)));
         paths.nominate(stream, at(8_000));
@@ -686,25 +695,28 @@ mod tests {
         let start = Instant::now();
         let mut paths = with(1, start);
         assert!(!paths.is_in_use(addr(0), start), "it is not proven");
-        assert_eq!(paths.take_news(addr(0), start), None);
+        assert_eq!(paths.take_unreported_activity(addr(0), start), None);
         assert!(paths.answered(addr(0), OURS, Instant::now()));
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(paths.take_news(addr(0), start), Some(start));
+        assert_eq!(paths.take_unreported_activity(addr(0), start), Some(start));
         assert!(paths.is_in_use(addr(0), at(1_999)) && !paths.is_in_use(addr(0), at(2_000)));
         assert!(!paths.is_in_use(addr(1), start));
-        paths.heard(addr(0), at(100));
+        paths.record_received(addr(0), at(100));
         assert_eq!(
-            paths.take_news(addr(0), at(100)),
+            paths.take_unreported_activity(addr(0), at(100)),
             None,
             "it was told just now"
         );
-        paths.heard(addr(0), at(700));
+        paths.record_received(addr(0), at(700));
         assert_eq!(
-            paths.take_news(addr(0), at(701)),
+            paths.take_unreported_activity(addr(0), at(701)),
             None,
             "nothing came with this one"
         );
-        assert_eq!(paths.take_news(addr(0), at(700)), Some(at(700)));
+        assert_eq!(
+            paths.take_unreported_activity(addr(0), at(700)),
+            Some(at(700))
+        );
         assert!(paths.is_in_use(addr(0), at(2_699)));
     }
 
@@ -757,17 +769,17 @@ mod tests {
     }
 
     #[test]
-    fn when_an_address_was_heard_is_known_also_after_media_has_gone_elsewhere() {
+    fn the_last_packet_of_an_address_is_known_after_media_has_moved() {
         let start = Instant::now();
         let mut paths = with(2, start);
         assert!(paths.answered(addr(0), OURS, Instant::now()));
         let later = start + OWNER_STAYS;
-        paths.heard(addr(0), later);
+        paths.record_received(addr(0), later);
         paths.nominate(addr(1), Instant::now());
         assert!(paths.answered(addr(1), OURS, Instant::now()));
         assert_eq!(paths.media(), send_path(addr(1), None));
         assert!(paths.is_in_use(addr(0), later) && !paths.is_in_use(addr(1), later));
-        paths.heard(addr(1), later);
+        paths.record_received(addr(1), later);
         assert!(paths.is_in_use(addr(1), later));
         paths.remove(addr(1));
         assert!(paths.is_in_use(addr(0), later));

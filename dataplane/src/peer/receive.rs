@@ -1,4 +1,4 @@
-//! Datagrams of the client: each is authenticated before it changes anything.
+//! Datagrams from the client: each is authenticated before it changes any state.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,14 +8,14 @@ use spillway_wire::{demux, stun};
 use str0m::Input;
 use str0m::net::{Protocol, Receive, Transmit};
 
-use super::checks::{self, Ends};
+use super::checks::{self, PacketAddresses};
 use super::output::Output;
 use super::session::{Peer, Role};
 use crate::drop_reason::DropReason;
 
 impl Peer {
-    /// A datagram from the client: `source`, one of its known addresses, sent it to our `candidate`. The password of a
-    /// connectivity check was verified.
+    /// Handles a datagram from `source`, a known address of the client, to our `candidate`. If it is a connectivity
+    /// check, its password was verified.
     pub fn receive(
         &mut self,
         now: Instant,
@@ -27,20 +27,20 @@ impl Peer {
         self.paths.received(source, bytes.len());
         let protocol = demux::protocol(bytes);
         if protocol == Some(demux::Protocol::Stun) {
-            return self.on_stun(now, Ends { source, candidate }, bytes, out);
+            return self.on_stun(now, PacketAddresses { source, candidate }, bytes, out);
         }
         if let Role::Subscribe(subscriber) = &mut self.role {
             match protocol {
                 Some(demux::Protocol::Rtcp) => {
-                    let heard = AssertUnwindSafe(|| subscriber.listen(bytes, now, out));
-                    match catch_unwind(heard) {
-                        Ok(true) => self.paths.heard(source, now),
+                    let listen = AssertUnwindSafe(|| subscriber.listen(bytes, now, out));
+                    match catch_unwind(listen) {
+                        Ok(true) => self.paths.record_received(source, now),
                         Ok(false) => {}
                         Err(_panic) => self.panicked(out),
                     }
                     return;
                 }
-                Some(demux::Protocol::Rtp) => return out.drops.count(DropReason::NoTrack), // sendonly
+                Some(demux::Protocol::Rtp) => return out.drops.count(DropReason::NoTrack), // a subscriber's m-lines are sendonly
                 Some(_) | None => {}
             }
         }
@@ -52,7 +52,7 @@ impl Peer {
                 Some(_) | None => Ok(false),
             };
             match admitted {
-                Ok(true) => self.paths.heard(source, now),
+                Ok(true) => self.paths.record_received(source, now),
                 Ok(false) => {}
                 Err(refusal) => return self.refuse(refusal, out),
             }
@@ -67,16 +67,22 @@ impl Peer {
             publisher.arrived();
         }
         if out.packets.len() > packets {
-            self.paths.heard(source, now);
+            self.paths.record_received(source, now);
         }
         if self.keyed && !was_keyed {
             self.paths.handshake_done(source);
         }
     }
 
-    /// A verified check, or a response to one of ours.
-    pub(super) fn on_stun(&mut self, now: Instant, ends: Ends, bytes: &[u8], out: &mut Output) {
-        let source = ends.source;
+    /// Handles a verified check, or a response to one of our requests.
+    pub(super) fn on_stun(
+        &mut self,
+        now: Instant,
+        addresses: PacketAddresses,
+        bytes: &[u8],
+        out: &mut Output,
+    ) {
+        let source = addresses.source;
         let Ok(message) = stun::Message::parse(bytes) else {
             return out.drops.count(DropReason::MalformedStun);
         };
@@ -87,18 +93,18 @@ impl Peer {
                 self.measured_rtt(rtt);
             }
             match is_answer {
-                true => self.paths.heard(source, now),
+                true => self.paths.record_received(source, now),
                 false => out.drops.count(DropReason::CheckRefused),
             }
             return;
         }
-        match self.checks.check(ends, &message) {
+        match self.checks.check(addresses, &message) {
             checks::Verdict::Answer {
                 response,
                 is_current,
                 nominates,
             } => {
-                self.paths.heard(source, now);
+                self.paths.record_received(source, now);
                 self.paths.checked(source, now);
                 out.transmits.push(to(source, response));
                 self.send_requests(now, out);
@@ -106,7 +112,7 @@ impl Peer {
                     self.paths.nominate(source, now);
                 }
                 if is_current {
-                    self.checks.showing(bytes, now);
+                    self.checks.set_shown(bytes, now);
                     self.feed(now, bytes, out);
                 }
             }
@@ -123,7 +129,7 @@ impl Peer {
         }
     }
 
-    /// Requests to addresses that are not proven yet.
+    /// Sends due requests to addresses that are not proven yet.
     pub(super) fn send_requests(&mut self, now: Instant, out: &mut Output) {
         while let Some((remote, transaction)) = self.paths.poll_request(now) {
             let request = self.checks.request(transaction);
@@ -131,7 +137,7 @@ impl Peer {
         }
     }
 
-    /// The session layer takes a datagram of the client.
+    /// Passes a datagram of the client to the session layer.
     pub(super) fn feed(&mut self, now: Instant, bytes: &[u8], out: &mut Output) {
         let Some((client, candidate)) = self.checks.pair() else {
             return out.drops.count(DropReason::NotConnected);
@@ -145,7 +151,7 @@ impl Peer {
     }
 }
 
-/// A datagram for `destination`; from where is found when it is sent.
+/// A datagram to `destination`. The source address is chosen when it is sent.
 fn to(destination: SocketAddr, bytes: Vec<u8>) -> Transmit {
     Transmit {
         proto: Protocol::Udp,

@@ -1,5 +1,5 @@
-//! Recovers lost audio frames from the redundancy (RFC 2198) of later packets, for subscribers that did not negotiate
-//! it. Other subscribers recover them themselves.
+//! Recovers lost audio frames from RFC 2198 redundancy in later packets, for subscribers that did not negotiate
+//! redundancy. Other subscribers recover the frames themselves.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use spillway_wire::red::{self, Block};
 use crate::media::extensions::CarriedExtensions;
 use crate::media::packet::MediaPacket;
 
-/// The latest packets of one track.
+/// Sequence numbers and timestamps of the latest packets of one track.
 #[derive(Debug, Default)]
 pub(super) struct Redundancy {
     epoch: u32,
-    /// Sequence number and timestamp, by sequence number.
+    /// Sequence number and timestamp, sorted by sequence number.
     received: VecDeque<(u64, u32)>,
 }
 
-/// Packets remembered: what redundancy reaches back, and what may come out of order.
+/// Number of remembered packets: as far as redundancy and reordering reach back.
 const REMEMBERED: usize = 32;
 
 impl Redundancy {
-    /// Packets that `packet` makes up for, the oldest first.
+    /// Lost packets that the redundancy of `packet` contains, the oldest first.
     pub(super) fn recover(&mut self, packet: &MediaPacket) -> Vec<MediaPacket> {
         if self.epoch != packet.epoch {
             self.epoch = packet.epoch;
@@ -64,8 +64,9 @@ impl Redundancy {
         }
     }
 
-    /// The sequence number of the frame with timestamp `time`, if it is missing. Blocks have no sequence numbers: the
-    /// number is between those of the packets received before and after it, if frames are equally long.
+    /// The sequence number of the frame with timestamp `time`, if it was not received. Redundant blocks have no
+    /// sequence numbers. The number is interpolated between the packets received before and after, which requires
+    /// frames of equal length.
     fn missing_at(&self, time: u32, packet: &MediaPacket) -> Option<u64> {
         let age = |of: u32| packet.time.wrapping_sub(of) as i32;
         let after = self
@@ -85,7 +86,7 @@ impl Redundancy {
 
 fn packet_of(block: &Block<'_>, (seq, time): (u64, u32), from: &MediaPacket) -> MediaPacket {
     let mut payload = Vec::with_capacity(1 + block.payload.len());
-    payload.push(block.payload_type); // the header of a last block
+    payload.push(block.payload_type); // the header of the last block
     payload.extend_from_slice(block.payload);
     MediaPacket {
         primary: Some(Arc::from(block.payload)),
@@ -106,7 +107,7 @@ mod tests {
 
     const FRAME: u32 = 960;
 
-    /// Packet `seq` with the frames before it at these distances; frame n is a byte of that value.
+    /// Packet `seq` with the frames at these distances before it; each byte of frame n is n.
     fn redundant(seq: u64, distances: &[u64]) -> MediaPacket {
         let mut payload = Vec::new();
         for distance in distances {

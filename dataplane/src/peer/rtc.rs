@@ -21,7 +21,7 @@ pub(super) struct RtcSetup {
 }
 
 impl RtcSetup {
-    /// Makes `rtc` again, with `codecs` besides those of our list, before its client has seen it.
+    /// Creates `rtc` again with additional `codecs`, before the client has received anything of it.
     pub(super) fn with_codecs(&self, rtc: &mut Rtc, codecs: &[PayloadParams], now: Instant) {
         let mut config = self.config(rtc.direct_api().local_ice_credentials());
         for params in codecs {
@@ -46,7 +46,7 @@ impl RtcSetup {
             .set_local_ice_credentials(credentials)
             .set_ice_lite(true)
             .set_rtp_mode(true);
-        *config.codec_config() = codecs::SPOKEN.clone();
+        *config.codec_config() = codecs::SUPPORTED.clone();
         config
     }
 
@@ -58,7 +58,7 @@ impl RtcSetup {
     }
 }
 
-/// `credentials` as the session layer takes them.
+/// `credentials` as the session layer's type.
 pub(super) fn ice_creds(credentials: Credentials) -> IceCreds {
     IceCreds {
         ufrag: credentials.ufrag,

@@ -1,4 +1,4 @@
-//! One session: the common part of both roles.
+//! One session: the part that publish and subscribe sessions share.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use str0m::{IceCreds, Input, Rtc};
 
-use super::checks::{Checks, Ends};
+use super::checks::{Checks, PacketAddresses};
 use super::command::{Command, CommandError, CommandReply, CommandResult};
 use super::output::{Output, PeerEvent, PeerState};
 use super::paths::Paths;
@@ -24,22 +24,22 @@ use crate::media::track::TrackInfo;
 
 /// One session: a peer connection with a client.
 pub struct Peer {
-    /// Name of the session inside the data plane.
+    /// Key of the session in the data plane.
     pub session: SessionKey,
     /// Whether the session publishes or subscribes.
     pub role: Role,
-    /// The addresses of its client.
+    /// Addresses of the client.
     pub paths: Paths,
     /// ICE state of the session.
     pub(super) checks: Box<Checks>,
-    /// The session layer: large, and not needed for sending, so kept apart.
+    /// The session layer; boxed, because it is large and sending does not need it.
     pub(super) rtc: Box<Rtc>,
-    /// Lines for our SDP; see [`tcp_candidates`](sdp::candidates::tcp_candidates).
+    /// Candidate lines for our SDP; see [`tcp_candidates`](sdp::candidates::tcp_candidates).
     pub(super) tcp_candidates: Arc<str>,
     /// State shared with the session's DTLS instance.
     pub(super) handshake: Arc<Handshake>,
     pub(super) connected: bool,
-    /// The DTLS handshake is done.
+    /// True after the DTLS handshake.
     pub(super) keyed: bool,
     pub(super) ended: bool,
     pub(super) deadline: Instant,
@@ -49,11 +49,11 @@ pub struct Peer {
 pub enum Role {
     /// The client sends media to us.
     Publish(Box<Publisher>),
-    /// We send to it.
+    /// We send media to the client.
     Subscribe(Box<Subscriber>),
 }
 
-/// Cache lines of a subscriber that sending touches, at most.
+/// Maximum number of cache lines of a subscriber that sending touches.
 const SUBSCRIBER_LINES: usize = 12;
 
 impl Peer {
@@ -69,18 +69,18 @@ impl Peer {
         }
         self.send_requests(now, out);
         if self.deadline <= now {
-            let heard = self.paths.last_heard_of_media();
-            if let Some(check) = self.checks.show_again(heard, now) {
+            let last_received = self.paths.last_received_on_media_path();
+            if let Some(check) = self.checks.repeat_check(last_received, now) {
                 self.feed(now, &check, out);
             }
             self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
         }
     }
 
-    /// Time of the next call of [`handle_timeout`](Self::handle_timeout).
+    /// Time of the next due [`handle_timeout`](Self::handle_timeout).
     pub fn deadline(&self) -> Instant {
         let sending = match &self.role {
-            // No work is possible without a path to send to.
+            // Reports and padding need a path to send to.
             Role::Subscribe(subscriber) if self.paths.media().is_some() => {
                 subscriber.send.deadline()
             }
@@ -90,7 +90,7 @@ impl Peer {
         due.fold(self.deadline, Instant::min)
     }
 
-    /// Carries out a command.
+    /// Executes a command of the control plane.
     pub fn apply(&mut self, command: Command, now: Instant, out: &mut Output) -> CommandResult {
         command.validate()?;
         let negotiates = matches!(&command, Command::Publish { .. } | Command::Answer { .. });
@@ -110,7 +110,7 @@ impl Peer {
             }
             (_, Command::Candidate(line)) => check_candidate(&line),
             (_, Command::Close { reason }) => {
-                let _ = self.rtc.close(); // sends a close notification if possible
+                let _ = self.rtc.close(); // sends a DTLS close_notify if possible
                 out.events.push(PeerEvent::Closed(reason));
                 Ok(CommandReply::Done)
             }
@@ -118,7 +118,7 @@ impl Peer {
             | (Role::Subscribe(_), Command::Publish { .. }) => Err(wrong_role),
         }));
         if let Some(handshake) = Handshake::take_created() {
-            self.handshake = handshake; // the session layer was made anew
+            self.handshake = handshake; // the session layer was created again
         }
         let result = applied.unwrap_or_else(|_| {
             self.end(None, "internal error in the session", out);
@@ -148,16 +148,16 @@ impl Peer {
         });
         self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
         for check in self.checks.take_waiting() {
-            let ends = Ends {
+            let addresses = PacketAddresses {
                 source: check.source,
                 candidate: check.candidate,
             };
-            self.on_stun(now, ends, &check.bytes, out);
+            self.on_stun(now, addresses, &check.bytes, out);
         }
         result
     }
 
-    /// Asks a publisher for a keyframe.
+    /// Requests a keyframe from a publisher.
     pub fn request_keyframe(
         &mut self,
         track: TrackKey,
@@ -171,9 +171,9 @@ impl Peer {
         self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
     }
 
-    /// Says what a subscriber's path should be tried for; `reserved_bps` come on top. `None`: it has no
-    /// choice of layers, so what its path takes changes nothing.
-    pub fn find_out(&mut self, target: Option<Target>, reserved_bps: u64, now: Instant) {
+    /// Sets the bandwidth that the estimator of a subscriber should probe for; `reserved_bps` (audio) is added. `None`:
+    /// the subscriber has no choice of layers, so its path is not measured.
+    pub fn set_probe_targets(&mut self, target: Option<Target>, reserved_bps: u64, now: Instant) {
         let Role::Subscribe(subscriber) = &mut self.role else {
             return;
         };
@@ -181,11 +181,11 @@ impl Peer {
         if let (Some(estimator), Some(target)) = (subscriber.send.estimator(), target) {
             let with_reserve = |bps: u64| if bps == 0 { 0 } else { bps + reserved_bps };
             let (sustain, desired) = (target.sustain_bps, target.desired_bps);
-            estimator.aim(with_reserve(sustain), with_reserve(desired));
+            estimator.set_targets(with_reserve(sustain), with_reserve(desired));
         }
     }
 
-    /// True when media can be sent to it.
+    /// True when media can be sent: the session is connected, has keys and a proven address.
     pub fn is_reachable(&self) -> bool {
         self.connected && self.keyed && self.paths.media().is_some()
     }
@@ -209,7 +209,7 @@ impl Peer {
         }
     }
 
-    /// Offers this codec first, see [`Subscriber::offer_first`].
+    /// Offers a codec first, see [`Subscriber::offer_first`].
     pub fn offer_first(
         &mut self,
         sub: SubscriptionIndex,
@@ -229,14 +229,14 @@ impl Peer {
         })
     }
 
-    /// Asks for the memory that sending to it begins with.
+    /// Prefetches the first memory that sending to the session needs.
     pub fn prefetch(&self) {
         if let Role::Subscribe(subscriber) = &self.role {
             prefetch(&**subscriber, SUBSCRIBER_LINES);
         }
     }
 
-    /// Ufrags it answers to, the latest last.
+    /// Our ICE ufrags of the session, the latest last.
     pub fn ufrags(&self) -> &[Ufrag] {
         self.checks.ufrags()
     }
@@ -257,8 +257,8 @@ impl Peer {
         state
     }
 
-    /// A client that restarts ICE makes the session layer choose new credentials; they have to be ones
-    /// that every shard can check.
+    /// After an ICE restart of the client the session layer chooses new credentials. This replaces them by credentials
+    /// that every shard can verify.
     fn with_our_credentials(&mut self, reply: CommandReply, out: &mut Output) -> CommandReply {
         let CommandReply::Answer(mut answered) = reply else {
             return reply;
@@ -298,7 +298,7 @@ impl Role {
         }
     }
 
-    /// The client's ICE credentials, as negotiated last.
+    /// The client's ICE credentials, from the last accepted SDP.
     fn credentials(&self) -> Option<&IceCreds> {
         match self {
             Role::Publish(publisher) => publisher.credentials.as_ref(),
@@ -307,12 +307,12 @@ impl Role {
     }
 }
 
-/// Checks the syntax of a client's candidate and ignores it. An ICE-lite agent answers any sender of a valid check
-/// (RFC 8445 section 2.5). A candidate that cannot be paired with ours would make the session layer give up before the
+/// Checks the syntax of a client's candidate and ignores it: an ICE-lite agent answers any sender of a valid check (RFC
+/// 8445 section 2.5). If the session layer got a candidate that cannot be paired with ours, it would give up before the
 /// first check.
 fn check_candidate(line: &str) -> CommandResult {
     let line = line.trim().trim_start_matches("a=");
-    // Browsers send an empty candidate at the end, and names that only they can resolve (mDNS).
+    // Browsers send an empty candidate at the end, and mDNS names, which only the client can resolve.
     if !line.is_empty() && !line.contains(".local ") {
         str0m::Candidate::from_sdp_string(line)
             .map_err(|error| CommandError::BadCandidate(error.to_string()))?;

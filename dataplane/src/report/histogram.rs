@@ -2,28 +2,28 @@
 
 use std::time::Duration;
 
-/// Times in buckets, each four times as wide as the one before.
+/// Histogram of times from receipt to transmission.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LatencyHistogram {
     pub(super) counts: [u64; BOUNDS_US.len() + 1],
     pub(super) sum: Duration,
 }
 
-/// Lengths of runs, in datagrams.
+/// Histogram of the lengths of runs, in datagrams.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RunHistogram {
     pub(super) counts: [u64; BOUNDS_DATAGRAMS.len() + 1],
     pub(super) datagrams: u64,
 }
 
-/// Upper bounds of the buckets of runs.
+/// Upper bounds of the buckets of run lengths, in datagrams.
 pub(super) const BOUNDS_DATAGRAMS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 
-/// Upper bounds of the buckets, in microseconds.
+/// Upper bounds of the buckets of times, in microseconds.
 pub(super) const BOUNDS_US: [u64; 10] = [25, 50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 25_600];
 
 impl RunHistogram {
-    /// Counts a run of `datagrams`.
+    /// Counts a run of `datagrams` datagrams.
     pub fn record(&mut self, datagrams: usize) {
         self.counts[BOUNDS_DATAGRAMS.partition_point(|bound| *bound < datagrams)] += 1;
         self.datagrams += datagrams as u64;
@@ -34,7 +34,8 @@ impl RunHistogram {
         self.counts.iter().sum()
     }
 
-    /// How many of more than one datagram: of media, because reports and replies to checks go alone.
+    /// Number of runs with more than one datagram. These are media, because reports and responses to checks are sent
+    /// alone.
     #[cfg(test)]
     pub fn joined(&self) -> u64 {
         self.counts[1..].iter().sum()

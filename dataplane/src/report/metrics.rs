@@ -1,4 +1,4 @@
-//! Writes all metrics in OpenMetrics format.
+//! Writes all metrics of the shards in OpenMetrics format.
 
 use super::histogram::{BOUNDS_DATAGRAMS, BOUNDS_US};
 use super::shard_report::ShardReport;
@@ -7,7 +7,7 @@ use super::{quality_metrics, streams, turn};
 use crate::drop_reason::DropReason;
 use crate::dtls::handshake::FailureKind;
 
-/// One metric: name, help, and its value for a shard.
+/// One metric: name, help text, and its value in a report.
 type Metric = (&'static str, &'static str, fn(&ShardReport) -> f64);
 
 const COUNTERS: [Metric; 11] = [
@@ -79,7 +79,7 @@ const GAUGES: [Metric; 4] = [
     ),
 ];
 
-/// All reports in OpenMetrics.
+/// The metrics of all shards in OpenMetrics format.
 pub fn open_metrics(reports: &[ShardReport]) -> String {
     let mut out = String::new();
     build_info(&mut out);
@@ -99,7 +99,7 @@ fn build_info(out: &mut String) {
     ));
 }
 
-/// Writes the counters and gauges of all shards.
+/// Writes counters and gauges of all shards.
 fn numbers(out: &mut String, reports: &[ShardReport]) {
     let counters = COUNTERS.iter().map(|metric| ("counter", metric));
     let gauges = GAUGES.iter().map(|metric| ("gauge", metric));
@@ -142,7 +142,7 @@ fn numbers(out: &mut String, reports: &[ShardReport]) {
     }
 }
 
-/// Writes the histograms of latencies and run lengths.
+/// Writes histograms of latencies and run lengths.
 fn histograms(out: &mut String, reports: &[ShardReport]) {
     header(
         out,

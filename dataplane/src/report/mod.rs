@@ -1,14 +1,14 @@
-//! Counters of shards, and their Prometheus metrics.
+//! Counters of shards, and their metrics in OpenMetrics format.
 //!
-//! Shards count in plain integers and send a copy now and then; nothing here is touched by a packet.
+//! Shards count in plain integers and regularly send a copy to the control thread, which writes the metrics.
 
 mod histogram; // histograms of times and lengths
-mod metrics; // metrics of all shards as text
-mod quality; // quality of calls for subscribers
-mod quality_metrics; // quality of calls as metrics
-mod shard_report; // the counters of one shard
+mod metrics; // all metrics as text
+mod quality; // histograms of call quality
+mod quality_metrics; // metrics of call quality
+mod shard_report; // counters of one shard
 mod streams; // metrics of TCP and TLS streams
-mod text; // format of metrics
+mod text; // text format of metrics
 mod turn; // metrics of TURN
 
 pub use metrics::open_metrics;

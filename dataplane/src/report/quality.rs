@@ -1,6 +1,6 @@
-//! Quality of calls for subscribers: histograms of the sessions' measurements, in Prometheus' form.
+//! Histograms of call quality, from measurements of sessions.
 //!
-//! Reports of a subscriber show its quality: a frozen picture causes a keyframe request (RFC 4585 section
+//! Reports of a subscriber show its quality: a client requests a keyframe when its picture freezes (RFC 4585 section
 //! 6.3.1).
 
 use std::time::Duration;
@@ -8,15 +8,15 @@ use std::time::Duration;
 /// One measurement of the quality of a subscription or path.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Sample {
-    /// Time from the moment a subscription can start to its first frame.
+    /// Time from when a subscription can start to its first frame.
     FirstFrame(Duration),
     /// Time from a subscriber's keyframe request to that keyframe.
     Freeze(Duration),
-    /// Loss in a report block: part of a stream's packets since the last report, 0 to 1.
+    /// Fraction of a stream's packets lost since the last report block, 0 to 1.
     Loss(f64),
     /// Round trip time in a report block.
     Rtt(Duration),
-    /// Bandwidth estimate of a subscriber's path, in bytes a second.
+    /// Bandwidth estimate of a subscriber's path, in bytes per second.
     Estimate(f64),
 }
 
@@ -33,10 +33,10 @@ pub struct Quality(pub(super) [Buckets; KINDS.len()]);
 
 pub(super) const BUCKETS: usize = 10;
 
-/// Name, help, upper bounds.
+/// Name, help text and upper bounds of a histogram.
 pub(super) type Kind = (&'static str, &'static str, [f64; BUCKETS]);
 
-/// Upper bounds of times that people wait for.
+/// Upper bounds of waiting times, in seconds.
 const WAITS: [f64; BUCKETS] = [0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8];
 
 pub(super) const KINDS: [Kind; 5] = [

@@ -1,10 +1,10 @@
-//! Quality of calls for subscribers, as Prometheus metrics.
+//! Metrics of call quality in OpenMetrics format.
 
 use super::quality::{BUCKETS, Buckets, KINDS};
 use super::shard_report::ShardReport;
 use super::text::{header, histogram};
 
-/// Adds the histograms of all shards.
+/// Writes the quality histograms of all shards.
 pub(super) fn write(out: &mut String, reports: &[ShardReport]) {
     for (kind, (name, help, bounds)) in KINDS.iter().enumerate() {
         header(out, name, "histogram", help);

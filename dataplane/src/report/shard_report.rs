@@ -1,4 +1,4 @@
-//! Counters of a shard, as plain integers.
+//! Counters of one shard, as plain integers.
 
 use super::histogram::{LatencyHistogram, RunHistogram};
 use super::quality::Quality;
@@ -8,52 +8,52 @@ use crate::key::ShardId;
 use crate::stream;
 use crate::turn::Counts;
 
-/// Counters of one shard since start, and its gauges of now.
+/// Counters of one shard since its start, and current gauges.
 #[derive(Debug, Clone)]
 pub struct ShardReport {
     /// Shard of the counters.
     pub shard: ShardId,
     /// Datagrams and bytes from and to the network.
     pub traffic: Traffic,
-    /// Packets lost, by reason.
+    /// Dropped packets, by reason.
     pub drops: Drops,
-    /// Datagrams the kernel lost because the socket's receive buffer was full.
+    /// Datagrams that the kernel dropped because a socket's receive buffer was full.
     pub kernel_drops: u64,
     /// Media packets copied to other shards.
     pub mesh_packets: u64,
     /// Media packets queued for other nodes.
     pub link_packets: u64,
-    /// Handshakes that failed, in the order of [`FailureKind::ALL`].
+    /// Failed DTLS handshakes, in the order of [`FailureKind::ALL`].
     pub handshake_failures: [u64; FailureKind::ALL.len()],
-    /// Packets sent again because they were asked for.
+    /// Packets retransmitted after a NACK.
     pub resent: u64,
-    /// Bytes of padding, to make packets as long as their neighbours and to try a path.
+    /// Bytes of padding: packets padded to the size of a run, and bandwidth probes.
     pub padding_bytes: u64,
-    /// Runs the kernel refused, and that were sent as single datagrams.
+    /// Runs that the kernel refused; they were sent again as single datagrams.
     pub refused_runs: u64,
-    /// Messages that left as whole frames.
+    /// Messages sent as Ethernet frames.
     pub frames: u64,
-    /// Datagrams per message handed to the kernel.
+    /// Datagrams per message that was passed to the kernel.
     pub runs: RunHistogram,
-    /// Sessions that live here.
+    /// Current number of sessions on the shard.
     pub sessions: usize,
-    /// Tracks published on this shard.
+    /// Current number of tracks published on the shard.
     pub tracks: usize,
-    /// Subscriptions of sessions that live here.
+    /// Current number of subscriptions of the shard's sessions.
     pub subscriptions: usize,
-    /// Part of the last interval spent working, 0 to 1.
+    /// Fraction of the last interval spent working, 0 to 1.
     pub busy_fraction: f64,
-    /// Time from arrival to transmission of media.
+    /// Time from the arrival of media to its transmission.
     pub latency: LatencyHistogram,
     /// Quality of calls for subscribers.
     pub quality: Quality,
-    /// Counters of TURN, if it is on.
+    /// Counters of TURN; `None` if TURN is off.
     pub turn: Option<Box<Counts>>,
     /// Counters of TCP and TLS streams.
     pub streams: stream::Counts,
 }
 
-/// Datagrams and bytes, UDP payload only.
+/// Datagrams, and bytes of UDP payload.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Traffic {
     /// Datagrams received from the network.
@@ -67,7 +67,7 @@ pub struct Traffic {
 }
 
 impl ShardReport {
-    /// A report in which all counters are zero.
+    /// A report with all counters at zero.
     pub fn new(shard: ShardId) -> Self {
         Self {
             shard,

@@ -1,10 +1,10 @@
-//! Prometheus metrics of streams.
+//! Metrics of TCP and TLS streams, and of the certificate, in OpenMetrics format.
 
 use super::shard_report::ShardReport;
 use super::text::header;
 use crate::stream::{Counts, EndReason, ListenerKind, Renewals};
 
-/// Name, kind, help, and its value.
+/// Name, type, help text, and value of a metric.
 type Metric = (&'static str, &'static str, &'static str, fn(&Counts) -> u64);
 
 const METRICS: [Metric; 5] = [
@@ -40,7 +40,7 @@ const METRICS: [Metric; 5] = [
     ),
 ];
 
-/// Name, kind, help, and its value.
+/// Name, type, help text, and value of a metric of the certificate.
 type OfCertificate = (
     &'static str,
     &'static str,
@@ -69,7 +69,7 @@ const OF_CERTIFICATE: [OfCertificate; 3] = [
     ),
 ];
 
-/// Adds the streams of all shards.
+/// Writes the stream metrics of all shards.
 pub(super) fn write(out: &mut String, reports: &[ShardReport]) {
     for (name, kind, help, value) in METRICS {
         header(out, name, kind, help);
@@ -105,7 +105,7 @@ pub(super) fn write(out: &mut String, reports: &[ShardReport]) {
     certificate(out, reports);
 }
 
-/// Adds the certificate, once for all shards; nothing where there is no TLS.
+/// Writes the metrics of the certificate, which all shards share; nothing without TLS.
 fn certificate(out: &mut String, reports: &[ShardReport]) {
     let mut all = reports.iter();
     let Some(renewals) = all.find_map(|report| report.streams.renewals.as_deref()) else {

@@ -1,8 +1,8 @@
-//! Text format of metrics.
+//! Text format of metrics (OpenMetrics).
 
 use crate::key::ShardId;
 
-/// Lines before the values of a metric. The family of a counter has no `_total`.
+/// Writes the lines before the values of a metric. The family name of a counter has no `_total`.
 pub(super) fn header(out: &mut String, name: &str, kind: &str, help: &str) {
     let name = match kind {
         "counter" => name.strip_suffix("_total").unwrap_or(name),

@@ -1,11 +1,11 @@
-//! Prometheus metrics of TURN.
+//! Metrics of TURN in OpenMetrics format.
 
 use super::shard_report::ShardReport;
 use super::text::header;
 use crate::key::ShardId;
 use crate::turn::{Counts, DenyReason, Transport, TransportCounts};
 
-/// Name, kind, help, and its value for a transport.
+/// Name, type, help text, and value of a metric for one transport.
 type Metric = (
     &'static str,
     &'static str,
@@ -52,7 +52,7 @@ const METRICS: [Metric; 6] = [
     ),
 ];
 
-/// Adds the relays of all shards; nothing where there is none.
+/// Writes the TURN metrics of all shards; nothing if TURN is off.
 pub(super) fn write(out: &mut String, reports: &[ShardReport]) {
     let relays: Vec<(ShardId, &Counts)> = reports
         .iter()

@@ -1,5 +1,5 @@
-//! The header of an outgoing packet: extensions, written here or forwarded from the publisher, under the receiver's
-//! identifiers.
+//! The RTP header of an outgoing packet with its extensions: written here, or forwarded from the publisher, with the
+//! receiver's identifiers.
 
 use spillway_wire::rtp::{ExtensionForm, Header};
 
@@ -10,7 +10,7 @@ use crate::media::extensions::{
 };
 use crate::media::packet::MediaPacket;
 
-/// What the headers of one stream are written with.
+/// Negotiated extensions of one stream.
 pub(super) struct HeaderLayout {
     mid: MidBytes,
     ids: ExtensionIds,
@@ -19,7 +19,7 @@ pub(super) struct HeaderLayout {
 /// Identifiers of the header extensions we write, where negotiated.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct ExtensionIds {
-    /// The name of the m-line (RFC 9143).
+    /// Identifier of the mid extension (RFC 9143).
     pub mid: Option<u8>,
     /// Identifier of the transport-wide sequence number extension.
     pub transport_cc: Option<u8>,
@@ -27,20 +27,20 @@ pub struct ExtensionIds {
     pub audio_level: Option<u8>,
     /// Identifier of the video orientation (CVO) extension.
     pub orientation: Option<u8>,
-    /// What is carried from the publisher.
+    /// Identifiers of extensions that are forwarded from the publisher.
     pub carried: CarriedIds,
 }
 
-/// Identifiers of the header extensions that are carried, where negotiated.
+/// Identifiers of the forwarded header extensions; `None` for an extension that was not negotiated.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct CarriedIds {
     by_kind: [Option<u8>; EXTENSION_KINDS],
-    /// The receiver takes values of more than 16 bytes (RFC 8285 section 4.1.2).
+    /// True if the receiver takes values of more than 16 bytes (RFC 8285 section 4.1.2).
     allows_two_byte: bool,
 }
 
 impl CarriedIds {
-    /// None, of a receiver that takes long values or does not.
+    /// No extensions, for a receiver that takes long values or not.
     pub fn none(allows_two_byte: bool) -> Self {
         Self {
             allows_two_byte,
@@ -48,12 +48,12 @@ impl CarriedIds {
         }
     }
 
-    /// `kind` has that identifier.
+    /// Sets the identifier of `kind`.
     pub fn set(&mut self, kind: ExtensionKind, id: u8) {
         self.by_kind[kind as usize] = Some(id);
     }
 
-    /// The elements of `extensions` that the receiver takes.
+    /// The elements of `extensions` that the receiver negotiated.
     fn elements(
         self,
         extensions: &CarriedExtensions,
@@ -66,7 +66,7 @@ impl CarriedIds {
         })
     }
 
-    /// The form that all of those need.
+    /// One-byte or two-byte form (RFC 8285), as the longest value and highest identifier require.
     fn form(self, extensions: &CarriedExtensions) -> ExtensionForm {
         let fits =
             |(id, _, value): (u8, ExtensionKind, &[u8])| ExtensionForm::OneByte.fits(id, value);
@@ -77,26 +77,26 @@ impl CarriedIds {
     }
 }
 
-/// What decides how long a header is, beside its packet.
+/// Properties of a packet that decide how long its header is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HeaderNeeds {
-    /// The receiver knows to which m-line the SSRC belongs.
+    /// True if the receiver has reported on the SSRC, so packets need no mid.
     pub(super) is_bound: bool,
-    /// The packet has a transport-wide number.
+    /// True if the packet has a transport-wide sequence number.
     pub(super) is_measured: bool,
 }
 
-/// What stands in the extension of a header.
+/// Values of the header extensions of one packet.
 pub(super) struct HeaderExtras<'a> {
     /// The media packet; `None` for a padding packet.
     pub(super) packet: Option<&'a MediaPacket>,
     pub(super) is_bound: bool,
     pub(super) transport_seq: Option<[u8; 2]>,
-    /// Of its dependency descriptor, if it has one.
+    /// Outgoing frame number of the packet's dependency descriptor, if it has one.
     pub(super) frame_number: u16,
 }
 
-/// The name of an m-line as header extensions carry it: 16 bytes at most (RFC 8285 section 4.2).
+/// The mid of an m-line as the header extension carries it: at most 16 bytes (RFC 8285 section 4.2).
 #[derive(Debug, Clone, Copy)]
 struct MidBytes {
     bytes: [u8; 16],
@@ -104,7 +104,7 @@ struct MidBytes {
 }
 
 impl HeaderLayout {
-    /// For packets of `kind` on m-line `mid`.
+    /// Layout for packets of `kind` on m-line `mid`.
     pub(super) fn new(mid: &str, ids: ExtensionIds, kind: MediaKind) -> Self {
         Self {
             mid: MidBytes::of(mid),
@@ -112,12 +112,12 @@ impl HeaderLayout {
         }
     }
 
-    /// True when packets carry transport-wide numbers.
+    /// True when packets carry transport-wide sequence numbers.
     pub(super) fn is_measured(&self) -> bool {
         self.ids.transport_cc.is_some()
     }
 
-    /// Bytes of the header of `packet`, or of padding.
+    /// Size in bytes of the header of `packet`, or of a padding packet (`None`).
     pub(super) fn bytes(&self, packet: Option<&MediaPacket>, needs: HeaderNeeds) -> usize {
         let (mut count, mut values) = (0, 0);
         let mut add = |present: bool, bytes: usize| {
@@ -143,7 +143,7 @@ impl HeaderLayout {
         form.length(count, values)
     }
 
-    /// Writes `header` with its extensions to `room`; its length.
+    /// Writes `header` with its extensions to `room`. Returns the length.
     pub(super) fn write(
         &self,
         room: &mut [u8],
@@ -175,7 +175,7 @@ impl HeaderLayout {
         let Some(packet) = packet.filter(|packet| !packet.extensions.is_empty()) else {
             return header.write(room, ExtensionForm::OneByte, elements);
         };
-        // A dependency descriptor with the frame number that it has here.
+        // The dependency descriptor, with the outgoing frame number.
         let mut descriptor = [0; CARRIED_EXTENSION_BYTES];
         let mut all = packet.extensions.iter();
         let found = all.find(|(kind, _)| *kind == ExtensionKind::DependencyDescriptor);
@@ -212,12 +212,12 @@ impl MidBytes {
 }
 
 impl ExtensionIds {
-    /// Those that are written to packets of `kind`.
+    /// The extensions that are written to packets of `kind`.
     fn of_use(self, kind: MediaKind) -> Self {
         let is_video = kind.is_video();
         Self {
             mid: self.mid,
-            // Audio is not measured: it is small, and it is sent at any estimate.
+            // Audio is not measured: it needs little bandwidth and is sent at any estimate.
             transport_cc: self.transport_cc.filter(|_| is_video),
             audio_level: self.audio_level.filter(|_| !is_video),
             orientation: self.orientation.filter(|_| is_video),

@@ -1,5 +1,5 @@
-//! The latest packets of a track, by layer and the publisher's sequence number. Used for retransmissions to all its
-//! subscribers on a shard, and for the first packets of a new subscriber.
+//! The latest packets of a track on this shard, by layer and the publisher's sequence number. Used for retransmissions
+//! to all subscribers of the track, and for the first packets of a new subscriber.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::key::LayerIndex;
 use crate::limits::{HISTORY_PACKETS, MAX_LAYERS};
 use crate::media::packet::MediaPacket;
 
-/// A ring for each layer; allocated when its first packet comes.
+/// A ring of packets per layer; a ring is allocated with its layer's first packet.
 #[derive(Default)]
 pub struct History {
     by_layer: [Layer; MAX_LAYERS],
@@ -16,14 +16,14 @@ pub struct History {
 #[derive(Default)]
 struct Layer {
     ring: Vec<Option<MediaPacket>>,
-    /// Highest sequence number of the newest epoch.
+    /// Highest epoch and sequence number so far.
     newest: Option<(u32, u64)>,
-    /// Sequence number of the newest keyframe of that epoch, and its arrival time.
+    /// Sequence number and arrival time of the newest keyframe of the newest epoch.
     keyframe: Option<(u64, Instant)>,
 }
 
 impl History {
-    /// Keeps `packet`, instead of the one [`HISTORY_PACKETS`] before it.
+    /// Stores `packet` in place of the packet [`HISTORY_PACKETS`] sequence numbers before it.
     pub fn keep(&mut self, packet: &MediaPacket) {
         let layer = &mut self.by_layer[packet.layer.index()];
         if layer.ring.is_empty() {
@@ -42,12 +42,12 @@ impl History {
         }
     }
 
-    /// The packet with that epoch and sequence number, if it is still kept.
+    /// The packet with this epoch and sequence number, if the history still has it.
     pub fn get(&self, layer: LayerIndex, epoch: u32, seq: u64) -> Option<&MediaPacket> {
         self.by_layer[layer.index()].get(epoch, seq)
     }
 
-    /// The newest keyframe and all that came after it, if that was begun no longer than `age` before `now`.
+    /// The newest keyframe and all packets after it, if its first packet arrived at most `age` before `now`.
     pub fn since_keyframe(
         &self,
         layer: LayerIndex,
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_late_starts_with_the_newest_keyframe_if_it_is_young() {
+    fn a_late_subscriber_starts_with_the_newest_keyframe_if_it_is_recent() {
         let (mut history, now) = (History::default(), Instant::now());
         let age = Duration::from_millis(300);
         let at = |ms| now + Duration::from_millis(ms);

@@ -3,14 +3,14 @@
 
 use crate::limits::KEPT_DATAGRAMS;
 
-/// The latest datagrams of one stream, by sequence number.
+/// The latest sealed datagrams of one stream, by sequence number.
 #[derive(Debug, Default)]
 pub struct Kept {
     ring: Vec<Option<(u16, Box<[u8]>)>>,
 }
 
 impl Kept {
-    /// Keeps `datagram`, instead of the one [`KEPT_DATAGRAMS`] before it.
+    /// Stores `datagram` in place of the datagram [`KEPT_DATAGRAMS`] sequence numbers before it.
     pub fn keep(&mut self, seq: u16, datagram: &[u8]) {
         if self.ring.is_empty() {
             self.ring.resize(KEPT_DATAGRAMS, None);
@@ -18,7 +18,7 @@ impl Kept {
         self.ring[usize::from(seq) % KEPT_DATAGRAMS] = Some((seq, datagram.into()));
     }
 
-    /// The datagram with that sequence number, if it is still kept.
+    /// The datagram with this sequence number, if it is still stored.
     pub fn get(&self, seq: u16) -> Option<&[u8]> {
         let slot = self.ring.get(usize::from(seq) % KEPT_DATAGRAMS)?;
         let (kept, datagram) = slot.as_ref()?;

@@ -1,18 +1,18 @@
-//! Outgoing packets to a subscriber under its keys: RTP, retransmissions, padding, sender reports.
+//! Packets to a subscriber: RTP, retransmissions, padding, sender reports.
 //!
-//! The session layer negotiates; from its keys on, everything with an SSRC of ours is numbered, sealed
-//! and accounted for here, straight into the send arena.
+//! The session layer negotiates and provides the keys. All packets with our SSRCs are numbered, encrypted and counted
+//! here, directly in the send arena.
 
 pub mod header; // headers and their extensions
 pub mod history; // latest packets of a track, for retransmission
-pub mod kept; // sent datagrams, for subscribers without RTX
+pub mod kept; // sealed datagrams, for subscribers without RTX
 pub mod ntp; // NTP timestamps of sender reports
 pub mod padding; // padding packets
-pub mod queue; // arena of sealed datagrams that wait for the socket
+pub mod queue; // send arena: sealed datagrams that wait for the socket
 pub mod report; // sender reports
-pub mod resend; // retransmission allowance of one stream
-pub mod rewriter; // the outgoing numbers of one SSRC
+pub mod resend; // RTX numbers and retransmission allowance of a stream
+pub mod rewriter; // outgoing sequence numbers and timestamps of one SSRC
 pub mod run; // cuts packets into runs
-pub mod sender; // keys and path of a session
+pub mod sender; // keys, estimate and report times of a session
 pub mod single; // packets that are sealed one at a time
-pub mod stream; // one outgoing SSRC
+pub mod stream; // one outgoing SSRC: writes its packets

@@ -1,11 +1,15 @@
-//! Padding packets, which probe the bandwidth of a path.
+//! Padding packets that probe the bandwidth of a path.
 
-use super::queue::Outlet;
+use super::queue::SendContext;
 use super::sender::Sender;
 use super::stream::{Keys, Stream};
 
-/// Sends the padding that the estimator asks for, on the first of `streams` that can carry it.
-pub fn send_due<S: AsMut<Stream>>(streams: &mut [S], sender: &mut Sender, to: &mut Outlet<'_>) {
+/// Sends the padding that the estimator requests, on the first of `streams` that can carry padding.
+pub fn send_due<S: AsMut<Stream>>(
+    streams: &mut [S],
+    sender: &mut Sender,
+    to: &mut SendContext<'_>,
+) {
     let Some((sealer, Some(estimator))) = sender.keys() else {
         return;
     };
@@ -25,7 +29,7 @@ pub fn send_due<S: AsMut<Stream>>(streams: &mut [S], sender: &mut Sender, to: &m
     };
     while due > 0 {
         let Some(room) = to.queue.room(bytes) else {
-            return; // a full socket is no place for padding
+            return; // the send arena is full
         };
         stream.write_padding(room, &mut keys);
         to.report.padding_bytes += bytes as u64;

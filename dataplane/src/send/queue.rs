@@ -1,9 +1,8 @@
-//! Sealed datagrams that wait for their socket, next to each other in an arena. No IO: hop 7 of the path sends them.
+//! Sealed datagrams that wait for their socket, adjacent in an arena. No IO: hop 7 of the path sends them.
 //!
-//! A *run* is what goes to one destination in one message: datagrams of equal size, the last may be
-//! shorter (UDP_SEGMENT). What a packet costs is its trip through the kernel's network stack, and a run
-//! makes one. While the send buffer has no room for what waits, whole frames are shed before they are sealed, the lowest
-//! layers first.
+//! A *run* is sent to one destination as one message: datagrams of equal size, the last may be shorter (UDP_SEGMENT).
+//! The main cost of a packet is its path through the kernel's network stack, and a run passes it once. While the socket
+//! is full, whole frames are dropped before they are sealed, the lowest layers first.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -19,18 +18,18 @@ use crate::limits::{
 };
 use crate::report::ShardReport;
 
-/// Datagrams of one destination on their way out, next to each other in the arena.
+/// Size and addresses of the datagrams of one message, adjacent in the arena.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
     /// Bytes of all datagrams together.
     pub bytes: usize,
-    /// Bytes of each datagram but the last.
+    /// Bytes of each datagram but the last, which may be shorter.
     pub segment_bytes: usize,
     /// Address of the receiver.
     pub destination: SocketAddr,
     /// The local address to send from.
     pub source: Option<IpAddr>,
-    /// Arrival time of the media; `None` for handshakes and reports.
+    /// Arrival time of the forwarded media; `None` for handshakes and reports.
     pub arrived: Option<Instant>,
 }
 
@@ -39,13 +38,13 @@ pub struct SendQueue {
     pub(crate) arena: Box<[u8]>,
     pub(crate) used: usize,
     pub(crate) runs: Vec<Placed>,
-    /// Number of runs that were sent.
-    pub(crate) gone: usize,
-    /// Number of runs that [`divert`](Self::divert) has checked.
-    pub(crate) seen: usize,
-    /// Destinations that refused a run before, by path or device.
+    /// Number of runs at the front of `runs` that were sent.
+    pub(crate) sent_runs: usize,
+    /// Number of runs that [`take_redirected`](Self::take_redirected) has already checked.
+    pub(crate) checked_runs: usize,
+    /// Destinations for which the path or device refused a run.
     pub(crate) without_runs: HashSet<SocketAddr>,
-    /// The socket had no room when it was last asked.
+    /// True if the socket had no room at the last attempt.
     pub(crate) blocked: bool,
 }
 
@@ -53,18 +52,18 @@ pub struct SendQueue {
 #[derive(Debug, Clone, Copy)]
 pub struct Placed {
     pub(crate) at: usize,
-    /// The run with its place in the arena.
+    /// Size and addresses of the run.
     pub run: Run,
-    /// The kernel refused it once.
+    /// True if the kernel refused the run once.
     pub was_refused: bool,
 }
 
 /// A run with its datagrams.
 #[derive(Debug, Clone, Copy)]
 pub struct Datagrams<'a> {
-    /// Cut and destination of the run.
+    /// Sizes and destination of the run.
     pub run: &'a Run,
-    /// All of its datagrams, next to each other.
+    /// Bytes of all datagrams, one after another.
     pub bytes: &'a [u8],
 }
 
@@ -83,7 +82,7 @@ impl Run {
 }
 
 impl Placed {
-    /// Each of its datagrams as a run of its own.
+    /// Each datagram as a run of its own.
     pub fn datagrams(self) -> impl Iterator<Item = Self> {
         datagrams(self.at, self.run)
     }
@@ -96,7 +95,7 @@ impl Placed {
         }
     }
 
-    /// True when a datagram at `at` can be its next.
+    /// True when a datagram at offset `at` of the arena can be appended to the run.
     fn takes(&self, at: usize, bytes: usize, next: &Run) -> bool {
         let run = &self.run;
         let is_whole = run.bytes.is_multiple_of(run.segment_bytes.max(1));
@@ -129,19 +128,20 @@ impl SendQueue {
             arena: vec![0; SEND_ARENA_BYTES].into_boxed_slice(),
             used: 0,
             runs: Vec::new(),
-            gone: 0,
-            seen: 0,
+            sent_runs: 0,
+            checked_runs: 0,
             without_runs: HashSet::new(),
             blocked: false,
         }
     }
 
-    /// Room for `bytes` at the end of the arena; [`commit`](Self::commit) makes them a run.
+    /// The free space for `bytes` at the end of the arena; `None` if there is not enough. [`commit`](Self::commit)
+    /// queues the written bytes.
     pub fn room(&mut self, bytes: usize) -> Option<&mut [u8]> {
         self.arena.get_mut(self.used..self.used + bytes)
     }
 
-    /// The bytes written to the last [`room`](Self::room) leave as `run`.
+    /// Queues the bytes written to the last [`room`](Self::room) as `run`.
     pub fn commit(&mut self, run: Run, report: &mut ShardReport) {
         let at = self.used;
         self.used += run.bytes;
@@ -154,7 +154,7 @@ impl SendQueue {
         }
     }
 
-    /// Adds a datagram of its own; drops it when there is no room.
+    /// Queues a datagram as a run of its own; drops it when the arena is full.
     pub fn push(&mut self, contents: &[u8], run: Run, report: &mut ShardReport) {
         match self.room(contents.len()) {
             Some(room) => {
@@ -165,8 +165,8 @@ impl SendQueue {
         }
     }
 
-    /// Adds a datagram of `parts` to `run`'s destination: to the last run, if that goes there and has
-    /// datagrams as long, else as a run of its own. Drops it when there is no room.
+    /// Queues a datagram made of `parts`: appended to the last run if destination and size allow, else as a run of its
+    /// own. Drops it when the arena is full.
     pub fn join(&mut self, parts: [&[u8]; 3], run: Run, report: &mut ShardReport) {
         let bytes = parts.iter().map(|part| part.len()).sum();
         let Some(room) = self.room(bytes) else {
@@ -180,7 +180,7 @@ impl SendQueue {
         }
         let at = self.used;
         self.used += bytes;
-        let last = self.runs[self.gone..].last_mut();
+        let last = self.runs[self.sent_runs..].last_mut();
         match last.filter(|last| last.takes(at, bytes, &run)) {
             Some(last) if !self.without_runs.contains(&run.destination) => last.run.bytes += bytes,
             Some(_) | None => self.runs.push(Placed::new(
@@ -194,10 +194,10 @@ impl SendQueue {
         }
     }
 
-    /// Takes out the new runs for which `takes` returns true.
-    pub fn divert(&mut self, mut takes: impl FnMut(&Run, &[u8]) -> bool) {
-        let mut kept = self.seen;
-        for index in self.seen..self.runs.len() {
+    /// Removes each new run for which `takes` returns true.
+    pub fn take_redirected(&mut self, mut takes: impl FnMut(&Run, &[u8]) -> bool) {
+        let mut kept = self.checked_runs;
+        for index in self.checked_runs..self.runs.len() {
             let placed = self.runs[index];
             let Placed { at, run, .. } = &placed;
             if !takes(run, &self.arena[*at..*at + run.bytes]) {
@@ -206,84 +206,84 @@ impl SendQueue {
             }
         }
         self.runs.truncate(kept);
-        self.seen = kept;
-        self.tidy();
+        self.checked_runs = kept;
+        self.free_sent();
     }
 
-    /// A batch is full: better to send it now, while it is in the cache.
-    pub fn is_ripe(&self) -> bool {
+    /// True when a full batch waits: sending it now is cheapest, because it is in the cache.
+    pub fn has_full_batch(&self) -> bool {
         let is_full = self.runs.len() >= SEND_BATCH || self.used >= SEND_BATCH_BYTES;
         is_full && !self.blocked
     }
 
-    /// The socket had no room when it was last asked.
+    /// True if the socket had no room at the last attempt.
     pub fn is_blocked(&self) -> bool {
         self.blocked
     }
 
-    /// The socket has no room, and so much waits already that new frames of `layer` are not worth
-    /// sealing: the lowest layers go first, a quarter of the arena apart.
+    /// True if new frames of `layer` should be dropped before sealing: the socket is full, and more bytes wait than the
+    /// limit of the layer. Limits are a quarter of the arena apart, lowest layer first.
     pub fn sheds(&self, layer: LayerIndex) -> bool {
         let quarter = self.arena.len() / (MAX_LAYERS + 1);
         self.blocked && self.waiting_bytes() > quarter * (layer.index() + 1)
     }
 
     fn waiting_bytes(&self) -> usize {
-        let first = self.runs.get(self.gone);
+        let first = self.runs.get(self.sent_runs);
         first.map_or(0, |placed| self.used - placed.at)
     }
 
     /// True when a run waits.
     pub fn has_waiting(&self) -> bool {
-        self.gone < self.runs.len()
+        self.sent_runs < self.runs.len()
     }
 
-    /// Waiting runs, as messages for the kernel, in order.
+    /// Waiting runs as messages for the kernel, in order.
     pub fn messages(&self) -> impl Iterator<Item = Message<'_>> + Clone {
-        let waiting = self.runs[self.gone..].iter();
+        let waiting = self.runs[self.sent_runs..].iter();
         waiting.map(|placed| placed.message(&self.arena))
     }
 
-    /// The run of message `index`.
+    /// The run of waiting message `index`.
     pub fn waiting(&self, index: usize) -> Placed {
-        self.runs[self.gone + index]
+        self.runs[self.sent_runs + index]
     }
 
-    /// The socket has no room, or has again.
-    pub fn set_blocked(&mut self, blocked: bool) {
+    /// Sets whether the socket is full.
+    pub fn set_socket_full(&mut self, blocked: bool) {
         self.blocked = blocked;
     }
 
-    /// The first `tried` runs that waited are gone, but for `again`, which take their place.
+    /// Removes the first `tried` waiting runs, and puts `again` in their place.
     pub fn tried(&mut self, tried: usize, again: Vec<Placed>) {
         if again.is_empty() {
-            self.gone += tried;
+            self.sent_runs += tried;
             return;
         }
-        let first = self.gone;
-        let unseen = self.runs.len() - self.seen;
+        let first = self.sent_runs;
+        let unseen = self.runs.len() - self.checked_runs;
         self.runs.splice(first..first + tried, again);
-        self.seen = self.runs.len().saturating_sub(unseen);
+        self.checked_runs = self.runs.len().saturating_sub(unseen);
     }
 
-    /// `destination` gets every datagram as a message of its own from now on.
+    /// Sends each datagram to `destination` as a message of its own from now on.
     pub fn refuse_runs(&mut self, destination: SocketAddr) {
         if self.without_runs.len() >= MAX_DESTINATIONS_WITHOUT_RUNS {
-            self.without_runs.clear(); // they will be found out again
+            self.without_runs.clear(); // destinations that refuse runs will be detected again
         }
         self.without_runs.insert(destination);
     }
 
-    /// Frees the memory of sent runs.
-    pub fn tidy(&mut self) {
-        if self.gone == self.runs.len() {
+    /// Frees the arena space of sent runs.
+    pub fn free_sent(&mut self) {
+        if self.sent_runs == self.runs.len() {
             self.runs.clear();
-            (self.gone, self.seen, self.used) = (0, 0, 0);
+            (self.sent_runs, self.checked_runs, self.used) = (0, 0, 0);
             return;
         }
-        self.runs.drain(..self.gone);
-        self.seen = self.seen.saturating_sub(self.gone);
-        self.gone = 0;
+        self.runs.drain(..self.sent_runs);
+        self.checked_runs = self.checked_runs.saturating_sub(self.sent_runs);
+        self.sent_runs = 0;
         let first = self.runs[0].at;
         if first > self.arena.len() / (2 * (MAX_LAYERS + 1)) {
             self.arena.copy_within(first..self.used, 0);
@@ -299,7 +299,7 @@ impl Default for SendQueue {
     }
 }
 
-/// The datagrams of `run`, each as a run of its own.
+/// Each datagram of `run` as a run of its own.
 fn datagrams(at: usize, run: Run) -> impl Iterator<Item = Placed> {
     (0..run.datagrams()).map(move |index| {
         let start = index * run.segment_bytes;
@@ -313,7 +313,7 @@ fn datagrams(at: usize, run: Run) -> impl Iterator<Item = Placed> {
     })
 }
 
-/// The queues of a socket of each family.
+/// Send queues of the IPv4 and the IPv6 socket of one port.
 #[derive(Default)]
 pub struct SendQueues {
     v4: SendQueue,
@@ -321,7 +321,7 @@ pub struct SendQueues {
 }
 
 impl SendQueues {
-    /// The queue that reaches `destination`.
+    /// The queue of the socket for the address family of `destination`.
     pub fn to(&mut self, destination: SocketAddr) -> &mut SendQueue {
         match destination {
             SocketAddr::V4(_) => &mut self.v4,
@@ -338,32 +338,32 @@ impl SendQueues {
     }
 
     /// True when a queue has a full batch.
-    pub fn is_ripe(&self) -> bool {
-        self.v4.is_ripe() || self.v6.is_ripe()
+    pub fn has_full_batch(&self) -> bool {
+        self.v4.has_full_batch() || self.v6.has_full_batch()
     }
 
-    /// The socket of one of them had no room when it was last asked.
+    /// True when one of the sockets had no room at the last attempt.
     pub fn is_blocked(&self) -> bool {
         self.v4.is_blocked() || self.v6.is_blocked()
     }
 
-    /// Each, with its family.
+    /// Both queues with their address families.
     pub fn by_family(&mut self) -> [(Family, &mut SendQueue); 2] {
         [(Family::V4, &mut self.v4), (Family::V6, &mut self.v6)]
     }
 }
 
-/// The addresses between which a session's packets go.
+/// Addresses of the packets of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendPath {
     /// Address of the client.
     pub remote: SocketAddr,
-    /// Ours, where it has to be that one.
+    /// Our address that packets must be sent from; `None`: the kernel chooses.
     pub local: Option<IpAddr>,
 }
 
 impl SendPath {
-    /// `bytes` of datagrams that are `segment_bytes` long on this path; the media in them `arrived` then.
+    /// A run of `bytes` on this path, in datagrams of `segment_bytes`, with media that `arrived` at that time.
     pub fn run(self, bytes: usize, segment_bytes: usize, arrived: Option<Instant>) -> Run {
         Run {
             bytes,
@@ -380,11 +380,11 @@ impl SendPath {
     }
 }
 
-/// Destination and send time of one session's datagrams.
-pub struct Outlet<'a> {
-    /// The queue that reaches it.
+/// What the sealing of a session's packets needs: queue, addresses, time and counters.
+pub struct SendContext<'a> {
+    /// The send queue of the session's destination.
     pub queue: &'a mut SendQueue,
-    /// Addresses of the session's path.
+    /// Remote and local address of the packets.
     pub path: SendPath,
     /// Time when the packets leave.
     pub now: Instant,

@@ -1,22 +1,26 @@
 //! Sender reports (RFC 3550 section 6.4.1): the wall clock time of an RTP timestamp.
 //!
-//! The wall clock is the publisher's, so that its sound and its picture stay together at the receiver.
+//! The wall clock is the publisher's, so that the receiver can play the publisher's audio and video in sync.
 
 use std::time::Instant;
 
 use spillway_wire::rtcp::{SenderInfo, write_sender_report};
 
-use super::queue::Outlet;
+use super::queue::SendContext;
 use super::sender::{Due, Sender};
 use super::stream::Stream;
 
-/// Bytes a sealed report needs at most.
+/// Maximum size of a sealed report in bytes.
 const MAX_BYTES: usize = 384;
-/// Maximum bytes that sealing adds.
+/// Maximum number of bytes that sealing adds.
 const SEALING_BYTES: usize = 32;
 
-/// Sends the reports of `streams` that are due.
-pub fn send_due<S: AsMut<Stream>>(streams: &mut [S], sender: &mut Sender, to: &mut Outlet<'_>) {
+/// Sends the due sender reports of `streams`.
+pub fn send_due<S: AsMut<Stream>>(
+    streams: &mut [S],
+    sender: &mut Sender,
+    to: &mut SendContext<'_>,
+) {
     let hurries = |stream: &mut S| stream.as_mut().wants_quick_reports();
     let is_any = streams.iter_mut().any(hurries);
     let Some(due) = sender.take_reports_due(is_any, to.now) else {
@@ -39,7 +43,7 @@ pub fn send_due<S: AsMut<Stream>>(streams: &mut [S], sender: &mut Sender, to: &m
     }
 }
 
-/// Writes the report of `stream` at `now`; `None` when there is nothing to say.
+/// Writes the sender report of `stream` at `now`, and returns its length; `None` when no report is possible.
 fn write(stream: &mut Stream, now: Instant, out: &mut [u8; MAX_BYTES]) -> Option<usize> {
     let report = stream.report(now)?;
     let info = SenderInfo {

@@ -1,7 +1,7 @@
 //! Retransmissions of one stream: its allowance, and its RTX sequence numbers (RFC 4588).
 //!
-//! A client gets at most a part of its packets a second time. So neither a broken nor a hostile client makes us
-//! amplify traffic.
+//! A client gets at most a limited share of its packets a second time, so neither a broken nor a hostile client can use
+//! us to amplify traffic.
 
 use std::time::{Duration, Instant};
 
@@ -12,55 +12,55 @@ use crate::limits::HISTORY_PACKETS;
 pub struct Resend {
     /// SSRC of the retransmission stream.
     pub ssrc: u32,
-    /// The receiver reported on that SSRC: it knows to which m-line it belongs.
+    /// True if the receiver has reported on the SSRC, so packets need no mid.
     pub is_bound: bool,
     next_seq: u64,
 }
 
-/// Retransmission allowance of a stream.
+/// Limits the retransmissions of one stream, in bytes and per packet.
 #[derive(Debug)]
 pub struct Allowance {
     bytes: usize,
-    /// Time of the first request; times are counted from it.
+    /// Time of the first request; `at_ms` values count from it.
     start: Option<Instant>,
-    /// Latest retransmissions by sequence number; allocated with the first request.
+    /// Latest retransmissions, indexed by sequence number; allocated at the first request.
     latest: Vec<Repeat>,
 }
 
-/// Time and RTT of a subscriber's request.
+/// Time of a retransmission request, and the RTT of the subscriber.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked {
+pub struct RetransmitRequest {
     /// Time of the request.
     pub now: Instant,
     /// Round trip time; zero until it is known.
     pub rtt: Duration,
 }
 
-/// A packet that was sent again.
+/// Earlier retransmissions of one packet.
 #[derive(Debug, Default, Clone, Copy)]
 struct Repeat {
     seq: u16,
-    /// Number of retransmissions; 0: never.
+    /// Number of retransmissions; 0 if none.
     count: u8,
-    /// Time of the last one, in milliseconds.
+    /// Time of the last retransmission, in milliseconds since `start`.
     at_ms: u32,
 }
 
-/// A quarter of the sent bytes may be sent again.
+/// One of this many sent bytes may be sent again.
 const PART: usize = 4;
-/// Bytes that may be sent again at once, beyond the part.
+/// Bytes that may be sent again in a burst, in addition to that share.
 const BURST_BYTES: usize = 128 << 10;
-/// Packets remembered so that a repeated request is not answered twice: all that can be sent again.
+/// Number of packets whose retransmissions are remembered: all that the history can contain.
 const LATEST: usize = HISTORY_PACKETS;
-/// A request repeated within this time crossed its answer, even where the RTT is less.
+/// A request repeated within this time was sent before the answer arrived, even if the RTT is shorter.
 const REPEAT_AFTER: Duration = Duration::from_millis(20);
-/// Times that one packet is sent again.
+/// Maximum number of retransmissions of one packet.
 const MAX_REPEATS: u8 = 5;
-/// Allowance that repeated requests leave for others: a client that does not receive repeats all its requests.
+/// Allowance that repeated requests may not use: a client that receives nothing repeats all its requests.
 const RESERVED_BYTES: usize = BURST_BYTES / 2;
 
 impl Resend {
-    /// Starts at `first_seq`, which has to be below 2^16: receivers assume a rollover count of 0.
+    /// Sequence numbers start at `first_seq`, which must be below 2^16, because receivers assume a rollover count of 0.
     pub fn new(ssrc: u32, first_seq: u16) -> Self {
         Self {
             ssrc,
@@ -69,7 +69,7 @@ impl Resend {
         }
     }
 
-    /// The next sequence number, used once.
+    /// Returns the next RTX sequence number. Each is used once.
     pub fn next_seq(&mut self) -> u64 {
         self.next_seq += 1;
         self.next_seq - 1
@@ -77,15 +77,16 @@ impl Resend {
 }
 
 impl Allowance {
-    /// `bytes` of media were sent.
+    /// Adds the share of `bytes` sent media to the allowance.
     pub fn earn(&mut self, bytes: usize) {
         self.bytes = (self.bytes + bytes / PART).min(BURST_BYTES);
     }
 
-    /// True if the `bytes` of packet `seq` may be sent again; then they are counted. A packet is sent again at most
-    /// once in `rtt`, and the time doubles with each: a client that does not receive asks again and again.
-    pub fn allow(&mut self, seq: u16, bytes: usize, at: Asked) -> bool {
-        let Asked { now, rtt } = at;
+    /// True if the `bytes` of packet `seq` may be sent again; then they are counted. The interval between
+    /// retransmissions of one packet starts at `rtt` and doubles each time, because a client that receives nothing
+    /// repeats its requests.
+    pub fn allow(&mut self, seq: u16, bytes: usize, at: RetransmitRequest) -> bool {
+        let RetransmitRequest { now, rtt } = at;
         let start = *self.start.get_or_insert(now);
         let now_ms = now.saturating_duration_since(start).as_millis() as u32;
         if self.latest.is_empty() {
@@ -132,7 +133,7 @@ mod tests {
     #[test]
     fn a_request_is_answered_once_in_a_while_and_within_the_allowance() {
         let start = Instant::now();
-        let at = |ms| Asked {
+        let at = |ms| RetransmitRequest {
             now: start + Duration::from_millis(ms),
             rtt: SHORT,
         };
@@ -153,9 +154,9 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_on_and_on_gets_a_packet_once_an_rtt_and_ever_less_often() {
+    fn repeated_requests_are_answered_once_per_rtt_and_less_and_less_often() {
         let start = Instant::now();
-        let asked = |ms| Asked {
+        let asked = |ms| RetransmitRequest {
             now: start + Duration::from_millis(ms),
             rtt: Duration::from_millis(100),
         };
@@ -175,7 +176,7 @@ mod tests {
             "the rest is for what was not asked for yet"
         );
         assert!(allowance.allow(300, 300, late));
-        // 65,536 packets later the number is another packet's, and others had its place.
+        // 65,536 packets later the number belongs to another packet, and its entry was used by others.
         let later = asked(200_000);
         assert!(allowance.allow(9 + 4 * LATEST as u16, 1, later) && allowance.allow(9, 1, later));
     }

@@ -1,7 +1,7 @@
-//! Outgoing sequence numbers, timestamps and picture ids, continuous for the receiver across layers and tracks. Used
-//! by hop 5.
+//! Outgoing sequence numbers, timestamps and picture ids, continuous for the receiver when layers or tracks change.
+//! Used by hop 5.
 //!
-//! One [`Rewriter`] belongs to one outgoing SSRC for its whole life: a sequence number is used once under one key.
+//! One [`Rewriter`] belongs to one outgoing SSRC for its whole life, so each sequence number is used once under a key.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,18 +9,18 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::key::{LayerIndex, TrackKey};
 use crate::media::packet::MediaPacket;
 
-/// Numbers of one outgoing SSRC.
+/// State of the numbers of one outgoing SSRC.
 #[derive(Debug)]
 pub struct Rewriter {
     /// The next unused sequence number.
     next_seq: u64,
-    /// Used numbers right below the next one; bit 0 is `next_seq - 1`.
+    /// Bitmap of used numbers below `next_seq`; bit 0 is `next_seq - 1`.
     used: u128,
-    /// Highest timestamp sent, and when.
+    /// The packet with the highest timestamp so far; `None` before the first packet.
     last: Option<Last>,
     /// Offsets of the current source; `None` before the first packet.
     source: Option<Source>,
-    /// Earlier sources, oldest first: receivers may still request their packets.
+    /// Earlier sources, oldest first: receivers may still request retransmissions of their packets.
     past: VecDeque<Source>,
 }
 
@@ -44,13 +44,13 @@ pub struct Rewritten {
 pub enum Splice {
     /// No packet was forwarded before.
     First,
-    /// Timestamps and the publisher's clock continue.
+    /// The new source uses the same publisher clock, so timestamps continue.
     SameClock,
-    /// They belong together otherwise from now on.
+    /// The new source uses another clock: the next sender report has a new relation of timestamp and wall clock.
     OtherClock,
 }
 
-/// The packet that was sent under some sequence number.
+/// The publisher's packet behind an outgoing sequence number.
 #[derive(Debug, Clone, Copy)]
 pub struct Sent {
     /// Track of the packet.
@@ -70,7 +70,7 @@ struct Last {
     at: Instant,
     picture_id: u16,
     tl0_pic_idx: u8,
-    /// Frame number of the latest packet with one.
+    /// Outgoing frame number of the latest packet with a dependency descriptor.
     frame_number: Option<u16>,
 }
 
@@ -84,25 +84,26 @@ struct Source {
     time_offset: u32,
     picture_id_offset: u16,
     tl0_pic_idx_offset: u8,
-    /// `None` until a packet with a frame number came.
+    /// Difference of outgoing and publisher's frame number; `None` before the first packet with a frame number.
     frame_number_offset: Option<u16>,
     sender_report: Option<(SystemTime, u32)>,
 }
 
-/// A step of time that two sender reports disagree on by more than this comes from a wrong clock.
+/// If the step by sender reports differs from the step by arrival times by more than this, a report comes from a wrong
+/// clock.
 const IMPLAUSIBLE: Duration = Duration::from_millis(500);
-/// Least distance of two frames, in parts of a second: what a timestamp moves when clocks say less.
+/// Minimum step of timestamps between two frames: one part in so many of a second. Used when the clocks give less.
 const MIN_STEP_HZ: u32 = 1_000;
 const PICTURE_ID_MASK: u16 = 0x7fff;
-/// After this time no sender report is sent until a packet is sent.
+/// No sender report is sent when the last packet was sent this long ago.
 const MAX_SILENCE: Duration = Duration::from_secs(10);
-/// The longest step of timestamps: one of half their range looks like a step back.
+/// Maximum step of timestamps: a step of half the range would look like a step back.
 const MAX_STEP: u32 = 1 << 30;
-/// Switches a receiver can look back over when it asks for a packet again.
+/// Number of earlier sources for which retransmission requests are answered.
 const PAST_SOURCES: usize = 4;
 
 impl Rewriter {
-    /// Starts at `first_seq`, which has to be below 2^16: receivers assume a rollover count of 0.
+    /// Sequence numbers start at `first_seq`, which must be below 2^16, because receivers assume a rollover count of 0.
     pub fn new(first_seq: u16) -> Self {
         Self {
             next_seq: u64::from(first_seq),
@@ -113,12 +114,13 @@ impl Rewriter {
         }
     }
 
-    /// `packet` is the first of another layer, track or epoch; `clock_rate` is of its RTP timestamps, in Hz.
+    /// Starts a new source with `packet`, the first of another layer, track or epoch. `clock_rate` of the RTP
+    /// timestamps is in Hz.
     pub fn switch(&mut self, packet: &MediaPacket, clock_rate: u32) -> Splice {
         let splice = match self.source {
             None => Splice::First,
             Some(before) if (before.track, before.layer) == (packet.track, packet.layer) => {
-                Splice::OtherClock // new numbers
+                Splice::OtherClock // the sequence numbers restarted
             }
             Some(before) if before.track == packet.track => Splice::SameClock,
             Some(_) => Splice::OtherClock,
@@ -154,7 +156,7 @@ impl Rewriter {
         splice
     }
 
-    /// The numbers of `packet`; `None` when it is from before the switch, or its number was given out.
+    /// Outgoing numbers of `packet`; `None` when the packet is older than the switch, or its number is used already.
     pub fn rewrite(&mut self, packet: &MediaPacket) -> Option<Rewritten> {
         let source = self.source.as_mut()?;
         let seq = packet.seq.checked_sub(source.first_seq)? + source.seq_base;
@@ -162,7 +164,7 @@ impl Rewriter {
         if source.frame_number_offset.is_none()
             && let Some(first) = packet.extensions.frame_number()
         {
-            // A late packet of an earlier frame would get a number that was used, but what flows begins with a keyframe.
+            // A late packet of an earlier frame would get a used frame number; forwarded media starts with a keyframe.
             let next = self.last.and_then(|last| last.frame_number);
             let next = next.map_or(first, |last| last.wrapping_add(1));
             source.frame_number_offset = Some(next.wrapping_sub(first));
@@ -188,7 +190,7 @@ impl Rewriter {
         Some(numbers)
     }
 
-    /// The packet that was sent as `seq`, if it is known.
+    /// The publisher's packet that was sent with sequence number `seq`, if it is still known.
     pub fn sent(&self, seq: u16) -> Option<Sent> {
         let newest = self.next_seq.checked_sub(1)?;
         let seq = newest.checked_sub(u64::from((newest as u16).wrapping_sub(seq)))?;
@@ -203,14 +205,14 @@ impl Rewriter {
         })
     }
 
-    /// A pair of times that belong together, for a sender report at `now`: the publisher's wall clock,
-    /// and the outgoing timestamp. `None` before both are known.
+    /// The publisher's wall clock and the outgoing timestamp at `now`, for a sender report. `None` before both are
+    /// known.
     pub fn clock(&self, now: Instant, clock_rate: u32) -> Option<(SystemTime, u32)> {
         let (source, last) = (self.source?, self.last?);
         let (wall, report_time) = source.sender_report?;
         let since_last = now.saturating_duration_since(last.at);
         if since_last > MAX_SILENCE {
-            return None; // timestamps may go on from elsewhere
+            return None; // timestamps may continue from another source
         }
         let ticks = (since_last.as_secs_f64() * f64::from(clock_rate)) as u32;
         let time = last.time.wrapping_add(ticks);
@@ -225,7 +227,7 @@ impl Rewriter {
         Some((wall, time))
     }
 
-    /// Marks `seq` as given out; false when it was before, or is too old to know.
+    /// Marks `seq` as used. False when it is used already, or too old to be known.
     fn claim(&mut self, seq: u64) -> bool {
         if let Some(ahead) = seq.checked_sub(self.next_seq) {
             let shift = u32::try_from(ahead + 1).unwrap_or(u32::MAX);
@@ -242,10 +244,10 @@ impl Rewriter {
         fresh
     }
 
-    /// Timestamp step from the last sent packet to the first one of another source.
+    /// Timestamp step from the last sent packet to the first packet of another source.
     ///
-    /// The publisher's sender reports tie the timestamps of both layers to one clock; until both have
-    /// come, arrival times have to do.
+    /// The publisher's sender reports relate the timestamps of both layers to one clock. Arrival times are used until
+    /// both layers have a report.
     fn step_since(&self, last: Last, packet: &MediaPacket, clock_rate: u32) -> u32 {
         let elapsed = packet.arrived.saturating_duration_since(last.at);
         let min_step = clock_rate / MIN_STEP_HZ;
@@ -269,7 +271,7 @@ impl Rewriter {
             Ok(later) => later.as_secs_f64(),
             Err(earlier) => -earlier.duration().as_secs_f64(),
         };
-        // Distance of each packet from the report of its own layer, in ticks.
+        // Distance of each packet from the sender report of its layer, in ticks.
         let last_in = last.time.wrapping_sub(source.time_offset);
         let old_ticks = f64::from(last_in.wrapping_sub(old_time) as i32);
         let new_ticks = f64::from(packet.time.wrapping_sub(new_time) as i32);
@@ -278,7 +280,7 @@ impl Rewriter {
 }
 
 impl Sent {
-    /// The numbers that `packet` was sent with.
+    /// The outgoing numbers that `packet` was sent with.
     pub fn numbers(&self, packet: &MediaPacket) -> Rewritten {
         let seq = self.seq - self.source.first_seq + self.source.seq_base;
         self.source.numbers(seq, packet)
@@ -361,8 +363,8 @@ mod tests {
             "40 ms later"
         );
 
-        // Both layers now have reports that say: the next low frame was captured 33 ms after `high`,
-        // though it arrives 90 ms later.
+        // Now both layers have sender reports: the next low frame was captured 33 ms after `high`, but arrives 90 ms
+        // later.
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
         high.sender_report = Some((wall, 77));
         (high.seq, high.marker) = (2, false);
@@ -376,7 +378,7 @@ mod tests {
             1_000_000 + 40 * 90 + 33 * 90
         );
 
-        // A report from a wrong clock is not believed.
+        // A sender report from a wrong clock is ignored.
         let mut high = packet(1, 9, true);
         (high.time, high.arrived) = (500, at(163));
         high.sender_report = Some((wall + Duration::from_secs(60), 500));
@@ -400,7 +402,7 @@ mod tests {
             (1_400, true),
             (1_300, true),
             (1_300, false),
-            (1_003, false), // too old to know
+            (1_003, false), // too old to be known
         ] {
             let numbers = rewriter.rewrite(&packet(0, seq, false));
             assert_eq!(numbers.is_some(), given, "{seq}");

@@ -1,21 +1,21 @@
 //! Cuts the packets of a session into runs of equal size; the last packet may be shorter. Packets that are a few bytes
-//! short are padded within a budget.
+//! shorter are padded within a budget.
 //!
-//! Publishers cut a frame into packets of sizes that differ by one or two bytes. Without padding a frame would be
+//! Publishers cut a frame into packets whose sizes differ by one or two bytes. Without padding a frame would become
 //! several runs.
 
 use crate::limits::{MAX_RUN_BYTES, MAX_RUN_DATAGRAMS};
 
-/// The first packets of what waits, as a run.
+/// The next run: the first of the waiting packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     /// Number of packets in the run.
     pub packets: usize,
-    /// The size all but the last are padded to.
+    /// Size that all packets but the last are padded to, in bytes.
     pub segment_bytes: usize,
 }
 
-/// Cuts the next run off `sizes`, which is not empty; a packet grows by `max_padding` bytes at most.
+/// Cuts the next run off `sizes`, which must not be empty. A packet grows by at most `max_padding` bytes.
 pub fn cut(sizes: impl Iterator<Item = usize>, max_padding: usize) -> Cut {
     let mut sizes = sizes.peekable();
     let first = sizes.next().expect("the caller has packets to send");
@@ -23,7 +23,7 @@ pub fn cut(sizes: impl Iterator<Item = usize>, max_padding: usize) -> Cut {
     for size in sizes {
         let grown = largest.max(size);
         let fits = packets < MAX_RUN_DATAGRAMS && (packets + 1) * grown <= MAX_RUN_BYTES;
-        // All packets before the new one have to come up to the largest.
+        // All packets before the new one would be padded to the largest size.
         if !fits || grown - smallest > max_padding {
             break;
         }

@@ -1,4 +1,4 @@
-//! The sending half of a subscribe session: its keys, its bandwidth estimate, and times of its reports.
+//! The sending half of a subscribe session: its keys, its bandwidth estimate and the times of its reports.
 
 use std::time::{Duration, Instant};
 
@@ -6,19 +6,19 @@ use spillway_estimate::{Estimator, Reported};
 
 use crate::srtp::Sealer;
 
-/// The sending half of a subscribe session.
+/// Sending state of a subscribe session, shared by all its streams.
 pub struct Sender {
     sealer: Option<Sealer>,
-    /// Made when there is something to choose.
+    /// Created when a choice of layers depends on the bandwidth.
     estimator: Option<Box<Estimator>>,
-    /// The subscriber tells when packets arrived, if they are numbered for it.
+    /// True if the subscriber negotiated transport-wide feedback, so the path can be measured.
     can_measure: bool,
-    /// They are: what its path takes decides something.
+    /// True while the path is measured, because the bandwidth decides the choice of layers.
     is_measuring: bool,
     next_report: Option<Instant>,
-    /// Time of the next report of all streams.
+    /// Time of the next sender reports of all streams.
     next_full_report: Option<Instant>,
-    /// Estimate from receiver reports, for a path without transport-wide feedback.
+    /// Estimate from receiver reports and REMB, for a path without transport-wide feedback.
     reported: Option<Box<Losses>>,
     /// Smoothed round trip time; zero until it is known.
     rtt: Duration,
@@ -29,7 +29,7 @@ pub struct Sender {
 pub enum Due {
     /// All streams of the session.
     All,
-    /// Streams with a new source since a short time.
+    /// Only streams that recently started or changed their source.
     Quick,
 }
 
@@ -39,13 +39,13 @@ pub const INITIAL_ESTIMATE_BPS: u64 = 1_500_000;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval of sender reports after a change of the source.
 const QUICK_REPORT_INTERVAL: Duration = Duration::from_millis(100);
-/// A longer way there and back is not believed.
+/// A longer RTT sample is limited to this value.
 const MAX_RTT: Duration = Duration::from_secs(2);
 /// Weight of a new RTT sample: one part in so many (RFC 6298 section 2).
 const RTT_SMOOTHING: u32 = 8;
 
 impl Sender {
-    /// Without keys: sends nothing yet.
+    /// A sender without keys: nothing is sent yet.
     pub fn new() -> Self {
         Self {
             sealer: None,
@@ -59,33 +59,33 @@ impl Sender {
         }
     }
 
-    /// The handshake is done.
+    /// Sets the keys after the DTLS handshake.
     pub fn keyed(&mut self, sealer: Sealer, now: Instant) {
         self.sealer = Some(sealer);
         self.next_report = Some(now + REPORT_INTERVAL);
     }
 
-    /// The keys, and the estimator while the path is measured; `None` before the handshake.
+    /// Keys, and the estimator while the path is measured; `None` before the handshake.
     pub fn keys(&mut self) -> Option<(&mut Sealer, Option<&mut Estimator>)> {
         let sealer = self.sealer.as_mut()?;
         let estimator = self.estimator.as_deref_mut();
         Some((sealer, estimator.filter(|_| self.is_measuring)))
     }
 
-    /// Asks for the memory of the keys.
+    /// Prefetches the memory of the keys.
     pub fn prefetch(&self) {
         if let Some(sealer) = &self.sealer {
             sealer.prefetch();
         }
     }
 
-    /// An m-line was negotiated, with or without transport-wide sequence numbers.
+    /// Records whether an m-line was negotiated with transport-wide feedback.
     pub fn negotiated(&mut self, can_be_measured: bool) {
         self.can_measure |= can_be_measured;
     }
 
-    /// Measures the path from now on, or no longer: numbers and feedback cost both sides something, and
-    /// without a choice of layers they decide nothing.
+    /// Starts or stops measuring the path. Numbers and feedback cost both sides something, and decide nothing without a
+    /// choice of layers.
     pub fn measure(&mut self, has_choice: bool, now: Instant) {
         self.is_measuring = has_choice && self.can_measure;
         if self.is_measuring {
@@ -99,7 +99,7 @@ impl Sender {
         self.estimator.as_deref_mut()
     }
 
-    /// Bits per second its path takes.
+    /// Estimated bandwidth of the path, in bits per second.
     pub fn estimate_bps(&self, now: Instant) -> u64 {
         if self.can_measure {
             let estimate = || self.estimator.as_ref()?.estimate_bps();
@@ -109,8 +109,8 @@ impl Sender {
         reported.map_or(0, |losses| losses.estimate.estimate_bps(now))
     }
 
-    /// Receiver reports say that at most `lost` of a stream's packets were lost, 0 to 1, and `octets` of video were sent
-    /// so far, which wraps. True when the estimate changed because of it.
+    /// Handles receiver reports. `lost` is the highest loss of a stream (0 to 1), `octets` the payload bytes of video
+    /// sent so far (wraps). True when the estimate changed.
     pub fn reported(&mut self, lost: f64, octets: u32, now: Instant) -> bool {
         if self.can_measure {
             return false;
@@ -121,13 +121,13 @@ impl Sender {
             .report(lost, octets, now)
     }
 
-    /// Handles a REMB of the subscriber. True when it changed the estimate.
+    /// Handles a REMB message of the subscriber. True when the estimate changed.
     pub fn remb(&mut self, bps: u64, now: Instant) -> bool {
         let reported = self.reported.as_mut().filter(|_| !self.can_measure);
         reported.is_some_and(|losses| losses.estimate.remb(bps, now))
     }
 
-    /// The due sender reports, if any; the next ones follow after an interval, or sooner if `hurries`.
+    /// The sender reports that are due, if any. If `hurries`, the next ones follow after the quick interval.
     pub fn take_reports_due(&mut self, hurries: bool, now: Instant) -> Option<Due> {
         let at = self.next_report.filter(|at| *at <= now)?;
         let all_at = self.next_full_report.unwrap_or(at);
@@ -141,7 +141,7 @@ impl Sender {
         Some(due)
     }
 
-    /// The way to the subscriber and back took so long.
+    /// Adds an RTT sample from a receiver report.
     pub fn measured_rtt(&mut self, sample: Duration) {
         let sample = sample.min(MAX_RTT);
         self.rtt = match self.rtt {
@@ -155,7 +155,7 @@ impl Sender {
         self.rtt
     }
 
-    /// Time of the next due work: reports, padding, estimate.
+    /// Time of the next work: reports, padding or an update of the estimate.
     pub fn deadline(&self) -> Option<Instant> {
         let estimator = self.estimator.as_ref().filter(|_| self.is_measuring);
         let estimator = estimator.and_then(|estimator| estimator.deadline());
@@ -163,7 +163,7 @@ impl Sender {
     }
 }
 
-/// Reported losses, and the bytes sent meanwhile.
+/// Loss estimate from receiver reports, and the bytes sent since the last update.
 struct Losses {
     estimate: Reported,
     octets: u32,

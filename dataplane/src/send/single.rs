@@ -1,7 +1,7 @@
 //! Packets that are sealed one at a time: retransmissions, and the first packets of a new subscriber.
 
-use super::queue::Outlet;
-use super::resend::Asked;
+use super::queue::SendContext;
+use super::resend::RetransmitRequest;
 use super::rewriter::Sent;
 use super::sender::Sender;
 use super::stream::{Keys, Planned, SealCost, Stream};
@@ -9,12 +9,12 @@ use crate::drop_reason::DropReason;
 use crate::media::packet::MediaPacket;
 use crate::media::subscription::Encoding;
 
-/// Sends `packet`, which has its numbers, as a datagram of its own.
+/// Sends `packet`, which has its outgoing numbers, as one datagram.
 pub fn send(
     stream: &mut Stream,
     sender: &mut Sender,
     (planned, packet): (Planned, &MediaPacket),
-    to: &mut Outlet<'_>,
+    to: &mut SendContext<'_>,
 ) -> Result<(), DropReason> {
     let room = to.queue.room(planned.bytes);
     let room = room.ok_or(DropReason::SendBufferFull)?;
@@ -29,20 +29,20 @@ pub fn send(
     Ok(())
 }
 
-/// Sends the packet of `seq` again; `find` returns the packet, if it is still in the history.
+/// Sends the packet with sequence number `seq` again. `find` returns the packet, if the history still has it.
 pub fn resend<'p>(
     stream: &mut Stream,
     sender: &mut Sender,
     seq: u16,
-    to: &mut Outlet<'_>,
+    to: &mut SendContext<'_>,
     find: impl FnOnce(&Sent) -> Option<(&'p MediaPacket, Encoding)>,
 ) -> Result<(), DropReason> {
-    let at = Asked {
+    let at = RetransmitRequest {
         now: to.now,
         rtt: sender.rtt(),
     };
     let (sealer, estimator) = sender.keys().ok_or(DropReason::NotConnected)?;
-    if let Some(datagram) = stream.again_as_sent(seq, at) {
+    if let Some(datagram) = stream.sent_datagram(seq, at) {
         let bytes = datagram.len();
         let room = to.queue.room(bytes).ok_or(DropReason::SendBufferFull)?;
         room.copy_from_slice(datagram);
@@ -53,6 +53,6 @@ pub fn resend<'p>(
         overhead: sealer.rtp_overhead(),
         is_measured: estimator.is_some(),
     };
-    let planned = stream.plan_again(seq, at, cost, find)?;
+    let planned = stream.plan_retransmission(seq, at, cost, find)?;
     send(stream, sender, planned, to)
 }

@@ -1,4 +1,4 @@
-//! One outgoing SSRC: its numbers and header extensions; writes its packets.
+//! One outgoing SSRC: its numbers, counters and header extensions. Writes and encrypts its packets.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use spillway_wire::rtp::{self, Header};
 use super::header::{ExtensionIds, HeaderExtras, HeaderLayout, HeaderNeeds};
 use super::kept::Kept;
 use super::ntp::{compact_ntp, ntp};
-use super::resend::{Allowance, Asked, Resend};
+use super::resend::{Allowance, Resend, RetransmitRequest};
 use super::rewriter::{Rewriter, Rewritten, Sent, Splice};
 use crate::drop_reason::DropReason;
 use crate::io::entropy::Entropy;
@@ -32,30 +32,30 @@ pub struct Stream {
     kind: MediaKind,
     rewriter: Rewriter,
     wire: Option<Wire>,
-    /// Packets sent, for reports; wraps.
+    /// Packets sent, for sender reports; wraps.
     packets: u32,
-    /// Payload bytes sent, for reports; wraps.
+    /// Payload bytes sent, for sender reports; wraps.
     octets: u32,
-    /// The receiver reported on the SSRC: it knows to which m-line it belongs.
+    /// True if the receiver has reported on the SSRC, so packets need no mid.
     is_bound: bool,
-    /// RTP timestamp of the frame that is being sent.
+    /// RTP timestamp of the frame that is being sent, to drop frames as a whole.
     frame: Option<u32>,
-    /// True: the current frame is dropped.
+    /// True while the current frame is dropped.
     is_shedding: bool,
     /// Retransmission allowance of the stream.
     allowance: Allowance,
     /// Sealed datagrams for a subscriber without RTX.
     kept: Kept,
-    /// The latest sender reports: the middle of their NTP time, and when they were sent.
+    /// The latest sender reports: middle 32 bits of their NTP time, and time of sending.
     reports: VecDeque<(u32, Instant)>,
-    /// Reports that follow each other quickly, to come.
+    /// Number of sender reports still to be sent at the quick interval.
     quick_reports: u8,
 }
 
-/// Sender reports that a receiver may still refer to.
+/// Maximum number of sender reports that receiver reports can refer to.
 const REPORTS: usize = 32;
-/// Reports that follow each other quickly when something else plays from then on: receivers tie sound and picture together by
-/// the latest ones, libwebrtc by twenty, and its clock may be another publisher's.
+/// Number of quick reports after the source of the stream changed. Receivers synchronize audio and video by the latest
+/// reports (libwebrtc by twenty), and the new source may have another publisher's clock.
 const QUICK_REPORTS: u8 = 20;
 /// Quick reports after the first packet: libwebrtc starts lip sync with the second report.
 const FIRST_QUICK_REPORTS: u8 = 2;
@@ -69,7 +69,7 @@ pub struct Ssrcs {
     pub rtx: Option<u32>,
 }
 
-/// An m-line as it was negotiated.
+/// Negotiated values of an m-line.
 #[derive(Debug, Clone, Copy)]
 pub struct Negotiated<'a> {
     /// The mid of the m-line.
@@ -82,7 +82,7 @@ pub struct Negotiated<'a> {
     pub extensions: ExtensionIds,
 }
 
-/// Negotiated values that each packet is written with.
+/// Negotiated values that are written into each packet.
 struct Wire {
     ssrc: u32,
     resend: Option<Resend>,
@@ -99,9 +99,9 @@ pub struct Report<'a> {
     pub ssrc: u32,
     /// CNAME of the stream's source.
     pub cname: &'a str,
-    /// The publisher's wall clock as NTP has it, and
+    /// The publisher's wall clock as NTP timestamp.
     pub ntp: u64,
-    /// the outgoing timestamp that belongs to it.
+    /// The outgoing RTP timestamp at that wall clock time.
     pub rtp_time: u32,
     /// Packets sent so far; wraps.
     pub packets: u32,
@@ -109,10 +109,10 @@ pub struct Report<'a> {
     pub octets: u32,
 }
 
-/// A packet that has its numbers and its size, and waits to be written.
+/// A packet with its outgoing numbers and its size, ready to be written.
 #[derive(Debug, Clone, Copy)]
 pub struct Planned {
-    /// Bytes of the datagram without padding.
+    /// Size of the datagram without padding, in bytes.
     pub bytes: usize,
     numbers: Rewritten,
     encoding: Encoding,
@@ -122,13 +122,13 @@ pub struct Planned {
 /// Bytes that sealing adds to a packet.
 #[derive(Debug, Clone, Copy)]
 pub struct SealCost {
-    /// Bytes behind the payload.
+    /// Bytes that sealing adds behind the payload.
     pub overhead: usize,
-    /// The packet has a transport-wide number.
+    /// True if the packet has a transport-wide sequence number.
     pub is_measured: bool,
 }
 
-/// Everything a packet is written with besides its stream.
+/// Session-wide state for writing packets: keys, estimator and time.
 pub struct Keys<'a> {
     /// Encrypts packets with the session's keys.
     pub sealer: &'a mut Sealer,
@@ -182,15 +182,15 @@ impl Stream {
         if self.kind.is_video() { self.octets } else { 0 }
     }
 
-    /// True when its packets may carry transport-wide sequence numbers.
+    /// True when packets of the stream may carry transport-wide sequence numbers.
     pub fn can_be_measured(&self) -> bool {
         self.wire
             .as_ref()
             .is_some_and(|wire| wire.header.is_measured())
     }
 
-    /// The receiver reported on it, or on its retransmissions. How long the way there and back took, where it says when it
-    /// got which sender report (RFC 3550 section 6.4.1).
+    /// Handles a report block about the media SSRC or its RTX SSRC. Returns the RTT, if the block refers to one of our
+    /// sender reports (RFC 3550 section 6.4.1).
     pub fn reported(&mut self, block: &ReportBlock, now: Instant) -> Option<Duration> {
         let wire = self.wire.as_mut()?;
         if let Some(resend) = wire
@@ -219,7 +219,7 @@ impl Stream {
         self.is_shedding
     }
 
-    /// Gives `packet` its numbers and its size.
+    /// Assigns outgoing numbers and size to `packet`.
     pub fn plan(
         &mut self,
         packet: &MediaPacket,
@@ -255,11 +255,11 @@ impl Stream {
         })
     }
 
-    /// Plans a retransmission of the packet of `seq`. `kept` finds the packet.
-    pub fn plan_again<'p>(
+    /// Plans a retransmission of the packet with sequence number `seq`. `kept` finds the packet.
+    pub fn plan_retransmission<'p>(
         &mut self,
         seq: u16,
-        at: Asked,
+        at: RetransmitRequest,
         seal: SealCost,
         kept: impl FnOnce(&Sent) -> Option<(&'p MediaPacket, Encoding)>,
     ) -> Result<(Planned, &'p MediaPacket), DropReason> {
@@ -288,14 +288,14 @@ impl Stream {
         Ok((planned, packet))
     }
 
-    /// The datagram that went out as `seq`, byte for byte, for a subscriber without RTX.
-    pub fn again_as_sent(&mut self, seq: u16, at: Asked) -> Option<&[u8]> {
+    /// The sealed datagram with sequence number `seq`, for a subscriber without RTX.
+    pub fn sent_datagram(&mut self, seq: u16, at: RetransmitRequest) -> Option<&[u8]> {
         let datagram = self.kept.get(seq)?;
         let is_allowed = self.allowance.allow(seq, datagram.len(), at);
         is_allowed.then_some(datagram)
     }
 
-    /// Writes and seals `planned` to `room`, and fills it with padding.
+    /// Writes and seals `planned` to `room`. Fills the rest of `room` with padding.
     pub fn write(
         &mut self,
         room: &mut [u8],
@@ -363,7 +363,7 @@ impl Stream {
         }
     }
 
-    /// Bytes of a packet of padding alone, the longest there is; `None` when this stream can carry none.
+    /// Size in bytes of the longest padding packet; `None` when this stream cannot carry padding.
     pub fn padding_bytes(&self, sealer: &Sealer) -> Option<usize> {
         let wire = self.wire.as_ref()?;
         let resend = wire.resend.as_ref()?;
@@ -381,7 +381,7 @@ impl Stream {
         Some(header + rtp::MAX_PADDING_BYTES + sealer.rtp_overhead())
     }
 
-    /// Writes a packet of padding alone to `room`, of [`padding_bytes`](Self::padding_bytes).
+    /// Writes a padding packet to `room`, whose length is [`padding_bytes`](Self::padding_bytes).
     pub fn write_padding(&mut self, room: &mut [u8], keys: &mut Keys<'_>) {
         let Some(wire) = &mut self.wire else {
             unreachable!("the caller asked for its size");
@@ -411,7 +411,7 @@ impl Stream {
         keys.sealer.seal_rtp(room, at, ssrc, index);
     }
 
-    /// The sender report at `now`; `None` if nothing was sent lately, or the publisher's clock is unknown.
+    /// The sender report at `now`; `None` if nothing was sent recently, or if the publisher's clock is unknown.
     pub fn report(&mut self, now: Instant) -> Option<Report<'_>> {
         self.quick_reports = self.quick_reports.saturating_sub(1);
         let wire = self.wire.as_ref().filter(|_| self.packets > 0)?;
@@ -431,7 +431,7 @@ impl Stream {
         })
     }
 
-    /// True while reports are to follow each other quickly.
+    /// True while sender reports must be sent at the quick interval.
     pub fn wants_quick_reports(&self) -> bool {
         self.quick_reports > 0
     }
@@ -452,12 +452,13 @@ impl Wire {
     }
 }
 
-/// Below 2^14: receivers assume a rollover count of 0, also when the first packets are lost.
+/// A random first sequence number below 2^14: receivers assume a rollover count of 0, even if the first packets are
+/// lost.
 fn first_seq(entropy: &mut Entropy) -> u16 {
     u16::from_ne_bytes(entropy.bytes()) & 0x3fff
 }
 
-/// The bytes of `packet` for this encoding.
+/// Payload bytes of `packet` in this encoding.
 fn payload(packet: &MediaPacket, encoding: Encoding) -> &[u8] {
     match &packet.primary {
         Some(primary) if encoding.unwrap_red => primary,

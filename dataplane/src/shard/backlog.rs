@@ -1,40 +1,40 @@
-//! Media that waits for subscribers of this shard: its packets, grouped by track.
+//! Media packets that wait to be sealed for the subscribers of this shard, grouped by track.
 //!
-//! The place of a packet identifies it; places count up and wrap. A packet is kept until all sessions that waited for
-//! it at the end of its round were served ([`Schedule`]).
+//! A packet is identified by its backlog number, a batch by its batch number. Both count up and wrap. A packet is kept
+//! until every session that waited for it at the end of its round was served ([`Schedule`]).
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::schedule::{Moment, Schedule};
+use super::schedule::{QueuePosition, Schedule};
 use crate::key::TrackKey;
 use crate::limits::{BACKLOG_PACKETS, BACKLOG_TIME};
 use crate::media::packet::MediaPacket;
 
-/// See the module's documentation.
+/// Queue of media packets between hops 4 and 6 of the path. Bounded by `BACKLOG_PACKETS` and `BACKLOG_TIME`.
 #[derive(Debug, Default)]
 pub struct Backlog {
     packets: VecDeque<MediaPacket>,
-    /// Place of the first.
+    /// Number of the first packet in `packets`.
     first_packet: u32,
-    /// Number of packets, from the first, that are scheduled.
-    told: usize,
+    /// Packets that are scheduled, counted from the first.
+    scheduled: usize,
     batches: VecDeque<Batch>,
-    /// Place of the first.
+    /// Number of the first batch in `batches`.
     first_batch: u32,
-    /// Number of batches that belong to a round.
+    /// Batches that belong to a closed round, counted from the first.
     in_rounds: usize,
     rounds: VecDeque<Round>,
-    /// Lists that keep their allocations for later use.
+    /// Empty lists of closed batches, kept for their allocations.
     spare: Vec<Vec<u32>>,
 }
 
-/// The packets of one track that came together.
+/// Packets of one track that were received in one turn of the shard's loop.
 #[derive(Debug)]
 pub struct Batch {
     /// The track of the packets.
     pub track: TrackKey,
-    /// Places of its packets, in order.
+    /// Numbers of the packets, in order of arrival.
     pub packets: Vec<u32>,
 }
 
@@ -43,13 +43,13 @@ pub struct Batch {
 struct Round {
     packets: usize,
     batches: usize,
-    /// Position of the schedule at which all waiting sessions were served.
-    told: Moment,
+    /// The schedule is past this position when every session that waited has been served.
+    served_at: QueuePosition,
 }
 
 impl Backlog {
-    /// Adds a packet that is not scheduled yet. False if the shard is overloaded: too many packets wait, or the first
-    /// one waits too long. Then the packet is not added.
+    /// Adds a packet that is not scheduled yet. Returns false, and does not add the packet, if the shard is overloaded:
+    /// `BACKLOG_PACKETS` packets wait, or the first one has waited for `BACKLOG_TIME`.
     pub fn push(&mut self, packet: MediaPacket, now: Instant) -> bool {
         let waits = |first: &MediaPacket| now.saturating_duration_since(first.arrived);
         let is_late = self.packets.front().map(waits) >= Some(BACKLOG_TIME);
@@ -60,72 +60,73 @@ impl Backlog {
         is_taken
     }
 
-    /// The packet at `place`.
+    /// The packet with number `place`, which must still be in the backlog.
     pub fn packet(&self, place: u32) -> &MediaPacket {
         &self.packets[place.wrapping_sub(self.first_packet) as usize]
     }
 
-    /// Places of the packets that are not scheduled yet.
-    pub fn untold(&self) -> impl Iterator<Item = u32> + use<> {
+    /// Numbers of the packets that are not scheduled yet.
+    pub fn unscheduled(&self) -> impl Iterator<Item = u32> + use<> {
         let first = self.first_packet;
-        let counts = self.told..self.packets.len();
+        let counts = self.scheduled..self.packets.len();
         counts.map(move |count| first.wrapping_add(count as u32))
     }
 
-    /// The batch at `place`.
+    /// The batch with number `place`, which must still be in the backlog.
     pub fn batch(&self, place: u32) -> &Batch {
         &self.batches[place.wrapping_sub(self.first_batch) as usize]
     }
 
-    /// A new one, of `track`; its place.
+    /// Adds an empty batch for `track`. Returns the number of the batch.
     pub fn add_batch(&mut self, track: TrackKey) -> u32 {
         let packets = self.spare.pop().unwrap_or_default();
         self.batches.push_back(Batch { track, packets });
         self.first_batch.wrapping_add(self.batches.len() as u32 - 1)
     }
 
-    /// Adds the packet at `packet` to the batch at `place`.
+    /// Adds packet number `packet` to batch number `place`.
     pub fn add_to_batch(&mut self, place: u32, packet: u32) {
         let index = place.wrapping_sub(self.first_batch) as usize;
         self.batches[index].packets.push(packet);
     }
 
-    /// Places of the batches that were made since the last round.
+    /// Numbers of the batches that were added since the last round was closed.
     pub fn new_batches(&self) -> impl Iterator<Item = u32> + use<> {
         let first = self.first_batch;
         let counts = self.in_rounds..self.batches.len();
         counts.map(move |count| first.wrapping_add(count as u32))
     }
 
-    /// All packets are scheduled for their subscribers; they are kept until `work` has served these.
+    /// Closes a round: all its packets are scheduled. They are kept until `work` has served every session that waits
+    /// now.
     pub fn close_round(&mut self, work: &Schedule) {
-        let packets = self.packets.len() - self.told;
+        let packets = self.packets.len() - self.scheduled;
         if packets == 0 {
             return;
         }
         self.rounds.push_back(Round {
             packets,
             batches: self.batches.len() - self.in_rounds,
-            told: work.moment(),
+            served_at: work.position(),
         });
-        (self.told, self.in_rounds) = (self.packets.len(), self.batches.len());
+        (self.scheduled, self.in_rounds) = (self.packets.len(), self.batches.len());
     }
 
-    /// Removes the waiting packets of `track`.
+    /// Drops the packets of `track`, which has ended.
     pub fn forget(&mut self, track: TrackKey) {
         let batches = self.batches.iter_mut();
         let of_track = batches.filter(|batch| batch.track == track);
         of_track.for_each(|batch| batch.packets.clear());
     }
 
-    /// Removes the packets that all subscribers got.
-    pub fn tidy(&mut self, work: &Schedule) {
+    /// Frees the rounds that all sessions have been served from.
+    pub fn free_served(&mut self, work: &Schedule) {
         while let Some(round) = self.rounds.front().copied()
-            && work.is_past(round.told)
+            && work.is_past(round.served_at)
         {
             self.rounds.pop_front();
             self.packets.drain(..round.packets);
-            self.told -= round.packets;
+            self.scheduled -= round.packets;
             self.in_rounds -= round.batches;
             self.first_packet = self.first_packet.wrapping_add(round.packets as u32);
             self.first_batch = self.first_batch.wrapping_add(round.batches as u32);
@@ -144,13 +145,13 @@ mod tests {
     use super::*;
     use crate::key::{SessionIndex, SubscriptionIndex};
     use crate::media::subscription::tests::packet;
-    use crate::shard::schedule::{LineKind, Portion};
+    use crate::shard::schedule::{PendingPackets, QueueKind};
 
     fn push(backlog: &mut Backlog, seq: u64) -> bool {
         backlog.push(packet(0, seq, false), Instant::now())
     }
 
-    fn tell(
+    fn push_and_schedule(
         backlog: &mut Backlog,
         work: &mut Schedule,
         index: SessionIndex,
@@ -158,56 +159,56 @@ mod tests {
     ) -> (u32, u32) {
         assert!(push(backlog, seq));
         let batch = backlog.add_batch(TrackKey(seq));
-        let place = backlog.untold().next().unwrap();
+        let place = backlog.unscheduled().next().unwrap();
         backlog.add_to_batch(batch, place);
         assert_eq!(backlog.new_batches().collect::<Vec<_>>(), [batch]);
         work.add(
             index,
-            Portion {
+            PendingPackets {
                 batch,
                 sub: SubscriptionIndex(0),
             },
-            LineKind::Long,
+            QueueKind::ManySubscribers,
         );
         backlog.close_round(work);
-        assert_eq!(backlog.untold().count(), 0);
+        assert_eq!(backlog.unscheduled().count(), 0);
         (batch, place)
     }
 
     #[test]
-    fn a_packet_is_kept_until_all_who_waited_for_it_were_served() {
-        let (mut work, mut portions) = (Schedule::default(), Vec::new());
+    fn a_packet_is_kept_until_all_waiting_sessions_were_served() {
+        let (mut work, mut pending) = (Schedule::default(), Vec::new());
         let mut backlog = Backlog {
             first_packet: u32::MAX, // places wrap
             first_batch: u32::MAX - 1,
             ..Backlog::default()
         };
-        let places: Vec<_> = (0..4)
-            .map(|seq| tell(&mut backlog, &mut work, SessionIndex(seq as usize), seq))
+        let numbers: Vec<_> = (0..4)
+            .map(|seq| push_and_schedule(&mut backlog, &mut work, SessionIndex(seq as usize), seq))
             .collect();
-        assert_eq!(places[1], (u32::MAX, 0));
+        assert_eq!(numbers[1], (u32::MAX, 0));
         for served in 0..4 {
-            backlog.tidy(&work);
+            backlog.free_served(&work);
             assert_eq!(backlog.packets.len(), 4 - served);
-            for (seq, (batch, place)) in (0..).zip(&places).skip(served) {
+            for (seq, (batch, place)) in (0..).zip(&numbers).skip(served) {
                 assert_eq!(backlog.packet(*place).seq, seq);
                 assert_eq!(backlog.batch(*batch).packets, [*place]);
                 assert_eq!(backlog.batch(*batch).track, TrackKey(seq));
             }
-            work.take(&mut portions).unwrap();
+            work.take(&mut pending).unwrap();
         }
-        backlog.tidy(&work);
+        backlog.free_served(&work);
         assert!(backlog.packets.is_empty() && backlog.batches.is_empty());
         assert_eq!(backlog.spare.len(), 4, "lists are used again");
     }
 
     #[test]
-    fn what_a_shard_has_no_time_for_is_not_taken() {
+    fn a_full_or_late_backlog_refuses_packets() {
         let (work, mut backlog) = (Schedule::default(), Backlog::default());
         assert!((0..BACKLOG_PACKETS as u64).all(|seq| push(&mut backlog, seq)));
         assert!(!push(&mut backlog, 0), "so many");
         backlog.close_round(&work);
-        backlog.tidy(&work); // no subscriber waited for them
+        backlog.free_served(&work); // no subscriber waited for them
         assert!(push(&mut backlog, 0));
         let late = Instant::now() + BACKLOG_TIME;
         assert!(!backlog.push(packet(0, 1, false), late), "so late");
@@ -215,10 +216,10 @@ mod tests {
     }
 
     #[test]
-    fn of_a_track_that_went_nobody_gets_what_came_before() {
+    fn packets_of_an_ended_track_are_dropped() {
         let (mut work, mut backlog) = (Schedule::default(), Backlog::default());
-        let (gone, _) = tell(&mut backlog, &mut work, SessionIndex(0), 7);
-        let (other, place) = tell(&mut backlog, &mut work, SessionIndex(0), 8);
+        let (gone, _) = push_and_schedule(&mut backlog, &mut work, SessionIndex(0), 7);
+        let (other, place) = push_and_schedule(&mut backlog, &mut work, SessionIndex(0), 8);
         backlog.forget(TrackKey(7));
         assert!(backlog.batch(gone).packets.is_empty());
         assert_eq!(backlog.batch(other).packets, [place]);
@@ -227,9 +228,9 @@ mod tests {
     /// Tracks with few and many subscribers, scheduled and served in any order: every subscriber gets every packet
     /// once and in order, and in the end the backlog is empty.
     #[test]
-    fn whatever_the_order_everybody_gets_everything_once() {
+    fn every_subscriber_gets_every_packet_once_in_any_order() {
         let mut rng = fastrand::Rng::with_seed(5);
-        let (mut work, mut portions) = (Schedule::default(), Vec::new());
+        let (mut work, mut pending) = (Schedule::default(), Vec::new());
         let mut backlog = Backlog {
             first_packet: u32::MAX - 99,
             first_batch: u32::MAX - 33,
@@ -245,33 +246,33 @@ mod tests {
                     assert!(push(&mut backlog, next[track as usize]));
                     next[track as usize] += 1;
                 }
-                for place in backlog.untold().collect::<Vec<_>>() {
+                for place in backlog.unscheduled().collect::<Vec<_>>() {
                     backlog.add_to_batch(batch, place);
                 }
                 let line = if track < 3 {
-                    LineKind::Short
+                    QueueKind::FewSubscribers
                 } else {
-                    LineKind::Long
+                    QueueKind::ManySubscribers
                 };
                 for index in audience(track) {
                     let sub = SubscriptionIndex(track as u32);
-                    work.add(SessionIndex(index), Portion { batch, sub }, line);
+                    work.add(SessionIndex(index), PendingPackets { batch, sub }, line);
                 }
                 backlog.close_round(&work);
             }
             for _ in 0..rng.usize(..8) {
-                let Some(index) = work.take(&mut portions) else {
+                let Some(index) = work.take(&mut pending) else {
                     break;
                 };
-                for portion in &portions {
-                    let track = backlog.batch(portion.batch).track.0;
-                    assert_eq!(track, u64::from(portion.sub.0));
+                for packets in &pending {
+                    let track = backlog.batch(packets.batch).track.0;
+                    assert_eq!(track, u64::from(packets.sub.0));
                     let seqs: &mut Vec<u64> = got.entry((index, track)).or_default();
-                    let places = &backlog.batch(portion.batch).packets;
-                    seqs.extend(places.iter().map(|place| backlog.packet(*place).seq));
+                    let numbers = &backlog.batch(packets.batch).packets;
+                    seqs.extend(numbers.iter().map(|place| backlog.packet(*place).seq));
                 }
             }
-            backlog.tidy(&work);
+            backlog.free_served(&work);
         }
         assert!(work.is_empty() && backlog.packets.is_empty() && backlog.batches.is_empty());
         for track in 0..6 {

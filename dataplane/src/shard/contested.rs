@@ -1,8 +1,8 @@
 //! Sessions that claim an address of another session.
 //!
-//! A check proves that its sender knows a password, not that the sender is at the address. If the owner sent from the
-//! address in the last 2 s, the check is refused. After that the owner still keeps the address, and its datagrams,
-//! until the claimant has proven it. So forged source addresses take nothing from an owner that is silent.
+//! A connectivity check proves that its sender knows a password, not that the sender is at the address. If the owner
+//! sent from the address in the last 2 s, the check is refused. After that the owner still keeps the address, and its
+//! datagrams, until the claimant has proven the address. So forged source addresses take nothing from a silent owner.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,8 +18,8 @@ pub(super) struct ContestedAddresses {
     claim_by_addr: HashMap<SocketAddr, (Route, Instant)>,
 }
 
-/// A claimant that has not proven the address for so long makes room.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A claim is removed, if space is needed, when the address has not been proven within this time.
+const CLAIM_TIME: Duration = Duration::from_secs(10);
 
 impl ContestedAddresses {
     pub(super) fn insert(
@@ -31,7 +31,7 @@ impl ContestedAddresses {
         let is_full = self.claim_by_addr.len() >= MAX_CLAIMS;
         if is_full && !self.claim_by_addr.contains_key(&addr) {
             self.claim_by_addr
-                .retain(|_, (_, at)| now.saturating_duration_since(*at) < PATIENCE);
+                .retain(|_, (_, at)| now.saturating_duration_since(*at) < CLAIM_TIME);
             if self.claim_by_addr.len() >= MAX_CLAIMS {
                 return Err(DropReason::TooManyAddresses);
             }
@@ -44,7 +44,8 @@ impl ContestedAddresses {
         self.claim_by_addr.get(&addr).map(|(claimant, _)| *claimant)
     }
 
-    /// The claim of `claimant` to `addr` is over, one way or the other. True when there was one.
+    /// Removes the claim of `claimant` to `addr`, because the address is proven or given up. True when there was such a
+    /// claim.
     pub(super) fn take(&mut self, addr: SocketAddr, claimant: Route) -> bool {
         let is_its = self.get(addr) == Some(claimant);
         if is_its {

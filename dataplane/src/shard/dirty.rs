@@ -2,7 +2,7 @@
 
 use crate::key::SessionIndex;
 
-/// Sessions to come back to, each once.
+/// Sessions whose layers must be chosen again, each listed once.
 #[derive(Debug, Default)]
 pub(crate) struct DirtySet {
     list: Vec<SessionIndex>,
@@ -10,7 +10,7 @@ pub(crate) struct DirtySet {
 }
 
 impl DirtySet {
-    /// Adds `index`, unless it is in the list.
+    /// Adds `index`, unless the set contains it.
     pub(crate) fn mark(&mut self, index: SessionIndex) {
         if self.is_marked.len() <= index.0 {
             self.is_marked.resize(index.0 + 1, false);
@@ -20,12 +20,12 @@ impl DirtySet {
         }
     }
 
-    /// True when there is none.
+    /// True when no session is marked.
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// Takes one session out of the set.
+    /// Removes one session from the set and returns it.
     pub(crate) fn pop(&mut self) -> Option<SessionIndex> {
         let index = self.list.pop()?;
         self.is_marked[index.0] = false;

@@ -8,7 +8,7 @@ use crate::drop_reason::DropReason;
 use crate::key::{SessionKey, ShardId};
 use crate::limits::{MAX_ADDRESSES_PER_SESSION, MAX_FOREIGN_ADDRESSES, OWNER_STAYS};
 
-/// Addresses with datagrams that are passed to other shards.
+/// Addresses whose datagrams this shard forwards to the shard of their session.
 #[derive(Debug, Default)]
 pub(super) struct ForeignRoutes {
     by_addr: HashMap<SocketAddr, ForeignRoute>,
@@ -16,13 +16,13 @@ pub(super) struct ForeignRoutes {
     addrs_by_session: HashMap<SessionKey, Vec<SocketAddr>>,
 }
 
-/// The session that uses the address.
+/// The session that uses an address, and its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ForeignRoute {
     pub(super) home: ShardId,
     pub(super) session: SessionKey,
     /// Time when the home last received an authenticated packet from the address, as far as reported to this shard.
-    pub(super) heard: Option<Instant>,
+    pub(super) last_received: Option<Instant>,
 }
 
 impl ForeignRoutes {
@@ -34,11 +34,12 @@ impl ForeignRoutes {
     pub(super) fn is_taken(&self, addr: SocketAddr, session: SessionKey, now: Instant) -> bool {
         self.by_addr.get(&addr).is_some_and(|route| {
             let is_fresh = |at: Instant| now.saturating_duration_since(at) < OWNER_STAYS;
-            route.session != session && route.heard.is_some_and(is_fresh)
+            route.session != session && route.last_received.is_some_and(is_fresh)
         })
     }
 
-    /// Datagrams from `addr` are for `route` from now on. A session with too many addresses loses its oldest.
+    /// Forwards datagrams from `addr` to `route` from now on. A session with `MAX_ADDRESSES_PER_SESSION` addresses
+    /// loses its oldest one.
     pub(super) fn insert(
         &mut self,
         addr: SocketAddr,
@@ -62,23 +63,23 @@ impl ForeignRoutes {
             self.addrs_by_session.entry(session).or_default().push(addr);
         }
         let before = self.by_addr.insert(addr, route);
-        let heard = before.filter(|before| before.session == session);
-        if let (Some(before), Some(route)) = (heard, self.by_addr.get_mut(&addr)) {
-            route.heard = route.heard.max(before.heard);
+        let last_received = before.filter(|before| before.session == session);
+        if let (Some(before), Some(route)) = (last_received, self.by_addr.get_mut(&addr)) {
+            route.last_received = route.last_received.max(before.last_received);
         }
         Ok(())
     }
 
-    /// The home of `session` heard something authenticated from `addr`.
-    pub(super) fn heard(&mut self, addr: SocketAddr, session: SessionKey, at: Instant) {
+    /// The home of `session` received an authenticated packet from `addr` at time `at`.
+    pub(super) fn record_received(&mut self, addr: SocketAddr, session: SessionKey, at: Instant) {
         if let Some(route) = self.by_addr.get_mut(&addr)
             && route.session == session
         {
-            route.heard = route.heard.max(Some(at));
+            route.last_received = route.last_received.max(Some(at));
         }
     }
 
-    /// `session` has no addresses any more.
+    /// Removes all addresses of `session`.
     pub(super) fn remove_session(&mut self, session: SessionKey) {
         for addr in self.addrs_by_session.remove(&session).into_iter().flatten() {
             self.by_addr.remove(&addr);
@@ -109,11 +110,11 @@ mod tests {
         SocketAddr::new(std::net::Ipv4Addr::from(ip).into(), 9)
     }
 
-    fn route(session: u64, heard: Instant) -> ForeignRoute {
+    fn route(session: u64, last_received: Instant) -> ForeignRoute {
         ForeignRoute {
             home: ShardId(1),
             session: SessionKey(session),
-            heard: Some(heard),
+            last_received: Some(last_received),
         }
     }
 
@@ -159,8 +160,8 @@ mod tests {
         let mut routes = ForeignRoutes::default();
         routes.insert(addr(0), route(1, start)).unwrap();
         let later = start + Duration::from_secs(1);
-        routes.heard(addr(0), SessionKey(2), later + OWNER_STAYS);
-        routes.heard(addr(0), SessionKey(1), later);
+        routes.record_received(addr(0), SessionKey(2), later + OWNER_STAYS);
+        routes.record_received(addr(0), SessionKey(1), later);
         let taken = |at| routes.is_taken(addr(0), SessionKey(2), at);
         assert!(taken(start + OWNER_STAYS) && !taken(later + OWNER_STAYS));
         assert!(!routes.is_taken(addr(0), SessionKey(1), start), "its own");

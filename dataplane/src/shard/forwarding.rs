@@ -1,23 +1,24 @@
-//! Media between the session that received it and the sessions that it is sealed for.
+//! Media between the session that received it and the sessions that it is sealed for: hops 3 to 6 of the path.
 
 use super::backlog::Backlog;
-use super::schedule::{Portion, Schedule};
+use super::schedule::{PendingPackets, Schedule};
 use crate::key::{SubscriberIndex, TrackKey};
 use crate::media::packet::MediaPacket;
 use crate::send::stream::Planned;
 
-/// Packets and the sessions that wait for them. The lists are empty between turns and keep their allocations.
+/// Packets and the sessions that wait for them. All lists but the backlog are empty between turns of the loop; they
+/// keep their allocations.
 #[derive(Default)]
 pub struct Forwarding {
-    /// Media received by sessions here, not yet measured and copied.
+    /// Media received by sessions of this shard, not yet measured and copied to other shards.
     pub inbox: Vec<MediaPacket>,
-    /// Media that subscribers here have yet to get, from here and elsewhere.
+    /// Media from this and other shards that waits to be sealed for subscribers of this shard.
     pub backlog: Backlog,
-    /// The sessions it has to be sealed for.
+    /// Sessions that packets of the backlog must be sealed for.
     pub schedule: Schedule,
-    /// Portions of the session that is being sealed.
-    pub portions: Vec<Portion>,
-    /// Packets of the session that is being sealed for.
+    /// Pending batches of the session that is being sealed for.
+    pub pending: Vec<PendingPackets>,
+    /// Numbered packets of the session that is being sealed for.
     pub numbered: Vec<Numbered>,
     /// Subscriptions that began or changed layers while packets were numbered.
     pub switched: Vec<SubscriberIndex>,
@@ -25,7 +26,7 @@ pub struct Forwarding {
     pub undecodable: Vec<Undecodable>,
 }
 
-/// A subscription without a codec of the publisher.
+/// A subscription that negotiated none of the codecs that the publisher sends.
 #[derive(Debug, Clone, Copy)]
 pub struct Undecodable {
     /// The session and subscription without a common codec.
@@ -36,10 +37,10 @@ pub struct Undecodable {
     pub codec: u8,
 }
 
-/// A packet that has its numbers and waits to be sealed.
+/// A packet with its outgoing numbers that waits to be sealed.
 #[derive(Debug, Clone, Copy)]
 pub struct Numbered {
-    /// Place of the packet in the backlog.
+    /// Number of the packet in the backlog.
     pub packet: u32,
     /// Index of the m-line in the session.
     pub slot: usize,

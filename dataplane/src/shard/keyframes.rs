@@ -11,9 +11,10 @@ use crate::tree::link::LinkMessage;
 use crate::tree::source::Source;
 
 impl Shard {
-    /// Gives a subscription the keyframe it waits for, if it waits for one: a young one that is kept, or the home of the
-    /// track is asked. Not before the session can receive: it would be lost, and the next one later.
-    pub(crate) fn want_keyframe(&mut self, at: SubscriberIndex, now: Instant) {
+    /// Gets subscription `at` the keyframe it waits for, if any: a recent keyframe from the history, or one requested
+    /// from the home of the track. Does nothing before the session can receive, because the keyframe would be lost and
+    /// the next one would come later.
+    pub(crate) fn get_keyframe(&mut self, at: SubscriberIndex, now: Instant) {
         let Some(subscription) = self.peers.subscription(at) else {
             return;
         };
@@ -29,7 +30,7 @@ impl Shard {
         }
     }
 
-    /// Asks for a keyframe of `track`, where it comes from.
+    /// Requests a keyframe of `track` from the source of the track.
     pub(crate) fn request_keyframe(&mut self, track: TrackKey, layer: LayerIndex, now: Instant) {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
@@ -40,11 +41,11 @@ impl Shard {
             self.awaiting_keyframes.push(track);
         }
         if let Some(source) = source {
-            self.ask_source(source, track, layer, now);
+            self.send_keyframe_request(source, track, layer, now);
         }
     }
 
-    /// Asks again for what no keyframe has answered.
+    /// Repeats the keyframe requests that have not been answered in time.
     pub(crate) fn retry_keyframes(&mut self, now: Instant) {
         let mut waiting = std::mem::take(&mut self.awaiting_keyframes);
         waiting.sort_unstable(); // a track that was forgotten and came back is listed twice
@@ -60,13 +61,19 @@ impl Shard {
             }
             if let Some((source, layers)) = due {
                 for layer in layers {
-                    self.ask_source(source, track, layer, now);
+                    self.send_keyframe_request(source, track, layer, now);
                 }
             }
         }
     }
 
-    fn ask_source(&mut self, source: Source, track: TrackKey, layer: LayerIndex, now: Instant) {
+    fn send_keyframe_request(
+        &mut self,
+        source: Source,
+        track: TrackKey,
+        layer: LayerIndex,
+        now: Instant,
+    ) {
         match source {
             Source::Session(index) => {
                 let Some(peer) = self.peers.get_mut(index) else {
@@ -75,8 +82,8 @@ impl Shard {
                 peer.request_keyframe(track, layer, now, &mut self.out);
                 self.absorb(index);
             }
-            Source::Shard(home) => self.write_to(home, ToShard::Keyframe(track, layer)),
-            Source::Link(link) => self.tell_link(link, LinkMessage::Keyframe(track, layer)),
+            Source::Shard(home) => self.send_to_shard(home, ToShard::Keyframe(track, layer)),
+            Source::Link(link) => self.send_to_link(link, LinkMessage::Keyframe(track, layer)),
         }
     }
 }

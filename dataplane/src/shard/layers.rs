@@ -8,10 +8,10 @@ use crate::limits::MAX_LAYERS;
 use crate::media::layer_allocation::{Candidate, allocate, target};
 use crate::peer::session::Role;
 
-/// Set aside for each audio subscription, bits per second, headers included.
+/// Bits per second reserved for each audio subscription, headers included.
 const AUDIO_BPS: u64 = 60_000;
 
-/// A video subscription of the session and its track.
+/// A video subscription that competes for the session's bandwidth.
 struct Competitor {
     sub: SubscriptionIndex,
     track: TrackKey,
@@ -19,7 +19,7 @@ struct Competitor {
 }
 
 impl Shard {
-    /// Chooses layers for every subscriber with a change.
+    /// Chooses layers for each session in the dirty set.
     pub(crate) fn allocate_dirty(&mut self, now: Instant) {
         while let Some(index) = self.dirty.pop() {
             self.allocate(index, now);
@@ -46,12 +46,12 @@ impl Shard {
         let given = allocate(&candidates, budget);
         tracing::debug!(session = session.0, budget, ?given, "layers chosen");
         for (competitor, layer) in competitors.iter().zip(given.iter().copied()) {
-            self.aim(index, competitor, layer, now);
+            self.set_target(index, competitor, layer, now);
         }
         let has_choice = candidates.iter().any(|candidate| candidate.layers > 1);
         let target = has_choice.then(|| target(&candidates, &given));
         if let Some(peer) = self.peers.get_mut(index) {
-            peer.find_out(target, reserved, now);
+            peer.set_probe_targets(target, reserved, now);
             let deadline = peer.deadline();
             self.timers.set(index.0, deadline);
         }
@@ -76,7 +76,7 @@ impl Shard {
                     *height = layer.height;
                 }
                 let candidate = Candidate {
-                    wish: subscription.wish,
+                    params: subscription.params,
                     layers: layers.len().max(1) as u8,
                     heights,
                     status: entry.status,
@@ -91,7 +91,7 @@ impl Shard {
             .collect()
     }
 
-    fn aim(
+    fn set_target(
         &mut self,
         peer: SessionIndex,
         competitor: &Competitor,
@@ -106,14 +106,14 @@ impl Shard {
             return;
         };
         let was_flowing = subscription.current().is_some();
-        if !subscription.aim(layer) {
+        if !subscription.set_target(layer) {
             return;
         }
         self.recount(at);
-        self.tell_demand(competitor.track);
-        self.want_keyframe(at, now);
+        self.report_demand(competitor.track);
+        self.get_keyframe(at, now);
         if layer.is_none() && was_flowing {
-            self.tell_layer(peer, competitor.track, None, None);
+            self.report_layer(peer, competitor.track, None, None);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Links of a shard to other nodes: the queue of each, and its incoming and outgoing tracks.
+//! Links of a shard to other nodes: the send queue of each link, and its incoming and outgoing tracks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use crate::key::{LinkId, TrackKey};
 use crate::limits::MAX_LINKS;
 use crate::tree::link::LinkQueue;
 
-/// All links, by their names.
+/// Open links of a shard by id, at most `MAX_LINKS`.
 #[derive(Debug, Default)]
 pub struct Links {
     by_id: BTreeMap<LinkId, Link>,
@@ -15,21 +15,21 @@ pub struct Links {
 /// State of one link to another node.
 #[derive(Debug, Default)]
 pub struct Link {
-    /// Messages and packets that wait for the link.
+    /// Messages and packets that wait to be sent over the link.
     pub queue: LinkQueue,
-    /// Tracks that it brings.
+    /// Tracks received over the link.
     pub imports: BTreeSet<TrackKey>,
-    /// Tracks that it gets.
+    /// Tracks sent over the link.
     pub exports: BTreeSet<TrackKey>,
 }
 
-/// There is no room for one more link.
+/// The shard has `MAX_LINKS` links already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{MAX_LINKS} links are the limit of a shard")]
 pub struct TooManyLinks;
 
 impl Links {
-    /// A link that nothing has come over; one of that name stays as it is.
+    /// Opens `link` without tracks. A link that is already open is left unchanged.
     pub fn open(&mut self, link: LinkId) -> Result<(), TooManyLinks> {
         if self.by_id.len() >= MAX_LINKS && !self.by_id.contains_key(&link) {
             return Err(TooManyLinks);
@@ -38,12 +38,12 @@ impl Links {
         Ok(())
     }
 
-    /// The link of that name, if it is open.
+    /// The link `link`, if it is open.
     pub fn get_mut(&mut self, link: LinkId) -> Option<&mut Link> {
         self.by_id.get_mut(&link)
     }
 
-    /// Takes the link of that name out.
+    /// Removes `link` and returns its state, if it was open.
     pub fn close(&mut self, link: LinkId) -> Option<Link> {
         self.by_id.remove(&link)
     }

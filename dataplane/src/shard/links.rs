@@ -1,5 +1,6 @@
-//! Tracks from and for other nodes. What another node sends is checked here: it can name tracks, layers and packets that do
-//! not exist. A link carries nothing by itself: its carrier hands in what came and takes out what is to be sent.
+//! Tracks received from and sent to other nodes. Messages of other nodes are checked here, because they can name
+//! tracks, layers and packets that do not exist. A link does no IO: its carrier passes received messages in and polls
+//! messages to send.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,12 +17,12 @@ use crate::tree::link::LinkMessage;
 use crate::tree::source::{Origin, Target, home_of_import};
 
 impl Shard {
-    /// A link to another node is there.
+    /// Opens a link to another node.
     pub fn open_link(&mut self, link: LinkId) -> Result<(), TooManyLinks> {
         self.links.open(link)
     }
 
-    /// A link is gone, and with it the tracks that it brought.
+    /// Closes a link. The tracks received over it end.
     pub fn close_link(&mut self, link: LinkId) {
         let Some(closed) = self.links.close(link) else {
             return;
@@ -29,7 +30,7 @@ impl Shard {
         for track in closed.exports {
             if let Some(entry) = self.tracks.get_mut(track) {
                 entry.route.set_demand(Target::Link(link), LayerSet::NONE);
-                self.tell_demand(track);
+                self.report_demand(track);
             }
         }
         for track in closed.imports {
@@ -37,15 +38,15 @@ impl Shard {
         }
     }
 
-    /// The next message that is to be sent over `link`.
+    /// The next message to send over `link`.
     pub fn poll_link(&mut self, link: LinkId) -> Option<LinkMessage> {
         self.links.get_mut(link)?.queue.poll()
     }
 
-    /// A message came over `link`.
+    /// Handles a message received over `link`.
     pub fn on_link(&mut self, link: LinkId, message: LinkMessage, now: Instant) {
         if self.links.get_mut(link).is_none() {
-            return; // the session was closed meanwhile
+            return; // the link was closed meanwhile
         }
         match message {
             LinkMessage::Track(info, status) => self.import(link, info, status, now),
@@ -68,8 +69,8 @@ impl Shard {
         }
     }
 
-    /// Queues `message` for `link`. What does not fit breaks the link: its carrier closes it.
-    pub(crate) fn tell_link(&mut self, link: LinkId, message: LinkMessage) {
+    /// Queues `message` for `link`. If the queue is full, the link is marked as broken, and its carrier must close it.
+    pub(crate) fn send_to_link(&mut self, link: LinkId, message: LinkMessage) {
         let Some(open) = self.links.get_mut(link) else {
             return;
         };
@@ -81,7 +82,7 @@ impl Shard {
         }
     }
 
-    /// A track enters the node here, over `link`: on the shard that all links bring it to.
+    /// A track enters the node over `link`. Only on the shard that is the home of the track for all links.
     fn import(&mut self, link: LinkId, info: Arc<TrackInfo>, status: TrackStatus, now: Instant) {
         let track = info.spec.key;
         let shards = u16::try_from(self.outbox.mesh().shards()).expect("MAX_SHARDS fits");
@@ -93,7 +94,7 @@ impl Shard {
             return self.report.drops.count(DropReason::NoTrack);
         }
         let entry = self.tracks.entry(track);
-        // A track that is published on this node, or comes over another link, is not another node's to replace.
+        // Another node must not replace a track that is published on this node or received over another link.
         if entry
             .route
             .origin()
@@ -132,16 +133,16 @@ impl Shard {
         });
         let Some((info, status)) = found else {
             open.exports.remove(&track);
-            return self.tell_link(link, LinkMessage::Gone(track));
+            return self.send_to_link(link, LinkMessage::Gone(track));
         };
         let is_new = match is_over {
             true => !open.exports.remove(&track),
             false => open.exports.insert(track),
         };
         if is_new && !is_over {
-            self.tell_link(link, LinkMessage::Track(info, status));
+            self.send_to_link(link, LinkMessage::Track(info, status));
         }
-        self.tell_demand(track);
+        self.report_demand(track);
     }
 
     fn link_media(&mut self, link: LinkId, packet: MediaPacket) {
@@ -163,39 +164,39 @@ impl Shard {
         entry.is_some_and(|entry| entry.route.origin() == Some(origin))
     }
 
-    /// Measured values of a track that enters the node here have changed: sends them to all targets.
+    /// New measurements of a track that enters the node here: sends them to all targets.
     pub(crate) fn spread_status(&mut self, track: TrackKey, status: TrackStatus) {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
         for (target, _) in entry.route.targets().to_vec() {
             match target {
-                Target::Shard(shard) => self.write_to(shard, ToShard::Status(track, status)),
-                Target::Link(link) => self.tell_link(link, LinkMessage::Status(track, status)),
+                Target::Shard(shard) => self.send_to_shard(shard, ToShard::Status(track, status)),
+                Target::Link(link) => self.send_to_link(link, LinkMessage::Status(track, status)),
             }
         }
         self.set_status(track, status);
     }
 
-    /// `target` of `track` gets nothing of it any more.
-    pub(crate) fn tell_gone(&mut self, track: TrackKey, target: Target) {
+    /// Tells `target` that this shard sends nothing of `track` any more.
+    pub(crate) fn report_track_gone(&mut self, track: TrackKey, target: Target) {
         match target {
-            // All shards get the new home of the track, or its end.
+            // Shards learn the new home of the track, or its end, from a message to all shards.
             Target::Shard(_) => {}
             Target::Link(link) => {
                 if let Some(open) = self.links.get_mut(link) {
                     open.exports.remove(&track);
                 }
-                self.tell_link(link, LinkMessage::Gone(track));
+                self.send_to_link(link, LinkMessage::Gone(track));
             }
         }
     }
 
-    /// Shard `shard` needs these layers of a track with its home on this shard.
+    /// Shard `shard` needs `layers` of a track with its home on this shard.
     pub(crate) fn set_interest(&mut self, track: TrackKey, shard: ShardId, layers: LayerSet) {
         if let Some(entry) = self.tracks.get_mut(track) {
             entry.route.set_demand(Target::Shard(shard), layers);
-            self.tell_demand(track);
+            self.report_demand(track);
         }
     }
 }

@@ -7,18 +7,18 @@ use crate::key::ShardId;
 use crate::limits::MAX_FOREIGN_ADDRESSES;
 use crate::stream::{Alias, ShortId};
 
-/// Next hop of an address.
+/// How datagrams to an address leave this shard, if not through a media socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextHop {
-    /// A relayed address of this shard.
+    /// The TURN server of this shard, which relays the address.
     Relay,
-    /// The client of this stream.
+    /// This stream of this shard.
     Stream(ShortId),
-    /// Through this shard, which has the client.
+    /// Another shard, which has the stream or the TURN allocation.
     Shard(ShardId),
 }
 
-/// The shard with the client of a relayed address.
+/// The shard whose TURN client has a relayed address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relayed {
     /// The client of the relayed address is on this shard.
@@ -27,18 +27,19 @@ pub enum Relayed {
     By(ShardId),
 }
 
-/// Next hops of addresses; an address without one is reached by the media socket. The address of a stream names its own next
-/// hop. Relayed addresses are remembered: on the shard of the client while the allocation lasts, on other shards while a
-/// session there receives from the address.
+/// Next hops by address. An address without an entry is reached through the media socket. The address of a stream
+/// contains its shard and stream, so it has no entry. Relayed addresses have entries: on the shard of the TURN client
+/// while the allocation lasts, on other shards while a session there receives from the address.
 #[derive(Debug, Default)]
 pub struct NextHops {
     relayed: HashMap<SocketAddr, Relayed>,
-    /// Number of entries with other shards.
+    /// Number of entries of other shards.
     away: usize,
 }
 
 impl NextHops {
-    /// The relayed address `addr` is reached so from now on; false when too many of other shards are remembered.
+    /// Sets the next hop of the relayed address `addr`. False when `MAX_FOREIGN_ADDRESSES` addresses of other shards
+    /// are known.
     pub fn insert(&mut self, addr: SocketAddr, relayed: Relayed) -> bool {
         let is_away = matches!(relayed, Relayed::By(_));
         let was_away = matches!(self.relayed.get(&addr), Some(Relayed::By(_)));
@@ -50,21 +51,21 @@ impl NextHops {
         true
     }
 
-    /// `addr` is not in use any more.
+    /// The allocation of relayed address `addr` has ended.
     pub fn remove(&mut self, addr: SocketAddr) {
         if let Some(Relayed::By(_)) = self.relayed.remove(&addr) {
             self.away -= 1;
         }
     }
 
-    /// No session here receives from `addr` any more: how another shard reaches it does not matter.
+    /// No session of this shard receives from `addr` any more. Removes the entry if the allocation is on another shard.
     pub fn forget(&mut self, addr: SocketAddr) {
         if let Some(Relayed::By(_)) = self.relayed.get(&addr) {
             self.remove(addr);
         }
     }
 
-    /// The next hop from shard `here` to `addr`, if it has one.
+    /// The next hop from shard `here` to `addr`; `None` for the media socket.
     pub fn to(&self, addr: SocketAddr, here: ShardId) -> Option<NextHop> {
         if let Some(alias) = Alias::of(addr) {
             return Some(match alias.shard == here {
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn ways_to_other_shards_are_bounded_and_those_here_are_not() {
+    fn next_hops_to_other_shards_are_bounded_and_local_ones_are_not() {
         let mut next_hops = NextHops::default();
         for index in 0..MAX_FOREIGN_ADDRESSES {
             assert!(next_hops.insert(addr(index), Relayed::By(ShardId(1))));
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_ends_takes_ways_to_other_shards_along_and_no_allocation() {
+    fn the_end_of_a_session_removes_next_hops_to_other_shards_and_no_allocation() {
         let mut next_hops = NextHops::default();
         next_hops.insert(addr(1), Relayed::Here);
         next_hops.insert(addr(2), Relayed::By(ShardId(3)));
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_remembers_streams() {
+    fn the_next_hop_of_a_stream_is_in_its_address() {
         let next_hops = NextHops::default();
         let alias = Alias::new(HERE, StreamId(5));
         let address = alias.address(addr(1));

@@ -8,7 +8,7 @@ use crate::mesh::message::{ShardEvent, ToControl, ToShard};
 use crate::peer::output::NO_CODEC;
 
 impl Shard {
-    /// Subscriptions switched while packets were sealed: reports the new layers.
+    /// Reports the new layers of subscriptions that switched while packets were sealed.
     pub fn after_switches(&mut self) {
         for at in std::mem::take(&mut self.forwarding.switched) {
             let Some(subscription) = self.peers.subscription(at) else {
@@ -20,18 +20,18 @@ impl Shard {
                 .get_mut(track)
                 .and_then(|entry| entry.info.clone());
             self.recount(at);
-            self.tell_layer(at.session, track, layer, info.as_deref());
-            self.tell_demand(track);
+            self.report_layer(at.session, track, layer, info.as_deref());
+            self.report_demand(track);
         }
         for found in std::mem::take(&mut self.forwarding.undecodable) {
             if !self.offer_first(&found) {
-                self.tell_undecodable(found.at.session, found.track);
+                self.report_undecodable(found.at.session, found.track);
             }
         }
     }
 
-    /// The publisher of `track` sends its codec number `codec`.
-    pub fn tell_codec(&mut self, track: TrackKey, codec: u8) {
+    /// Tells the control thread that the publisher of `track` now sends its codec number `codec`.
+    pub fn report_codec(&mut self, track: TrackKey, codec: u8) {
         let info = self
             .tracks
             .get_mut(track)
@@ -44,7 +44,7 @@ impl Shard {
         let _ = self.outbox.send_control(ToControl::Sends { track, codec });
     }
 
-    /// Offers a subscriber the codec that is published before all others. False when that is no help.
+    /// Offers the subscriber the published codec as first preference. False when another offer cannot help.
     fn offer_first(&mut self, found: &Undecodable) -> bool {
         let peer = found.at.session;
         let entry = self.tracks.get_mut(found.track);
@@ -58,13 +58,13 @@ impl Shard {
         is_offered
     }
 
-    /// The subscriber `peer` negotiated no codec of the publisher of `track`.
-    pub(crate) fn tell_undecodable(&mut self, peer: SessionIndex, track: TrackKey) {
+    /// Reports that session `peer` negotiated no codec of the publisher of `track`.
+    pub(crate) fn report_undecodable(&mut self, peer: SessionIndex, track: TrackKey) {
         let Some(peer) = self.peers.get(peer) else {
             return;
         };
         let session = peer.session;
-        self.tell(ShardEvent::Layer {
+        self.send_event(ShardEvent::Layer {
             session,
             track,
             rid: String::new(),
@@ -73,7 +73,7 @@ impl Shard {
         });
     }
 
-    pub(crate) fn tell_layer(
+    pub(crate) fn report_layer(
         &mut self,
         peer: SessionIndex,
         track: TrackKey,
@@ -86,7 +86,7 @@ impl Shard {
         let rid = layer.and_then(|layer| info.map(|info| info.rid_of(layer).to_owned()));
         let session = peer.session;
         let active = layer.is_some();
-        self.tell(ShardEvent::Layer {
+        self.send_event(ShardEvent::Layer {
             session,
             track,
             rid: rid.unwrap_or_default(),
@@ -95,13 +95,13 @@ impl Shard {
         });
     }
 
-    /// Sends an event to the control plane. If its queue is full, it reads the state later.
-    pub(crate) fn tell(&mut self, event: ShardEvent) {
-        self.tell_control(ToControl::Event(event));
+    /// Sends an event to the control plane. If its queue is full, the control plane reads the state later.
+    pub(crate) fn send_event(&mut self, event: ShardEvent) {
+        self.send_to_control(ToControl::Event(event));
     }
 
-    /// Sends to the control thread. A message that it cannot take is lost, which is logged.
-    pub(crate) fn tell_control(&mut self, message: ToControl) {
+    /// Sends a message to the control thread. If its backlog is full, the message is lost and logged.
+    pub(crate) fn send_to_control(&mut self, message: ToControl) {
         let name = message.name();
         if self.outbox.send_control(message).is_err() {
             tracing::warn!(
@@ -112,8 +112,8 @@ impl Shard {
         }
     }
 
-    /// Sends to another shard, or to this one by the same way.
-    pub(crate) fn write_to(&mut self, shard: ShardId, letter: ToShard) {
+    /// Sends a letter to a shard; also to this shard, through its mailbox.
+    pub(crate) fn send_to_shard(&mut self, shard: ShardId, letter: ToShard) {
         if self.outbox.send(shard, letter).is_err() {
             tracing::warn!(
                 from = self.id.0,

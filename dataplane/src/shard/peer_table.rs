@@ -19,10 +19,10 @@ use crate::media::subscription::Subscription;
 use crate::peer::paths::Checked;
 use crate::peer::session::{Peer, Role};
 
-/// The sessions of a shard.
+/// Sessions of a shard, and the addresses and ufrags that lead to them.
 #[derive(Default)]
 pub struct PeerTable {
-    /// Boxed sessions: prefetching one touches no other.
+    /// Each session is boxed, so prefetching one does not touch another.
     peers: Slab<Box<Peer>>,
     by_addr: HashMap<SocketAddr, SessionIndex>,
     by_ufrag: HashMap<Ufrag, SessionIndex>,
@@ -32,7 +32,7 @@ pub struct PeerTable {
 }
 
 impl PeerTable {
-    /// Takes a session in with all its names. Addresses that other sessions are using stay with them.
+    /// Adds a session with its key, ufrags and addresses. An address that another session uses stays with that session.
     pub fn insert(&mut self, mut peer: Peer, now: Instant) -> SessionIndex {
         let index = SessionIndex(self.peers.vacant_key());
         let addrs: Vec<SocketAddr> = peer.paths.addresses().collect();
@@ -51,7 +51,7 @@ impl PeerTable {
         index
     }
 
-    /// Takes a session out with all its names.
+    /// Removes a session with its key, ufrags and addresses.
     pub fn remove(&mut self, index: SessionIndex) -> Option<Peer> {
         let peer = self.peers.try_remove(index.0)?;
         self.by_session.remove(&peer.session);
@@ -64,27 +64,27 @@ impl PeerTable {
         Some(*peer)
     }
 
-    /// The session at `index`.
+    /// The session at `index`, if there is one.
     pub fn get(&self, index: SessionIndex) -> Option<&Peer> {
         self.peers.get(index.0).map(|peer| &**peer)
     }
 
-    /// The session at `index`.
+    /// The session at `index`, for changes.
     pub fn get_mut(&mut self, index: SessionIndex) -> Option<&mut Peer> {
         self.peers.get_mut(index.0).map(|peer| &mut **peer)
     }
 
-    /// The session of that key.
+    /// Index of the session with key `session`, if it is on this shard.
     pub fn index_of(&self, session: SessionKey) -> Option<SessionIndex> {
         self.by_session.get(&session).copied()
     }
 
-    /// The session that answers to `ufrag`.
+    /// The session whose connectivity checks have `ufrag`.
     pub fn by_ufrag(&self, ufrag: &str) -> Option<SessionIndex> {
         self.by_ufrag.get(&Ufrag(ufrag.into())).copied()
     }
 
-    /// Home of datagrams from `addr`.
+    /// The session that datagrams from `addr` belong to, on this or another shard.
     pub fn by_addr(&self, addr: SocketAddr) -> Option<Route> {
         let local = self.by_addr.get(&addr).map(|index| Route::Local(*index));
         local.or_else(|| {
@@ -96,7 +96,7 @@ impl PeerTable {
         })
     }
 
-    /// Makes session `index` answer to `ufrag`, and no longer to `retired`.
+    /// Adds `ufrag` to session `index`, and removes `retired`.
     pub fn add_ufrag(&mut self, index: SessionIndex, ufrag: Ufrag, retired: Option<&Ufrag>) {
         self.by_ufrag.insert(ufrag, index);
         if let Some(retired) = retired {
@@ -104,11 +104,12 @@ impl PeerTable {
         }
     }
 
-    /// Lets session `index` receive from where a check came. The caller has verified that the check knows the session's
-    /// password; `transaction` is for the request that proves the address. Returns the address that the session no longer receives from, for want of room.
+    /// Lets session `index` receive from the source address of a check. The caller has verified that the check knows
+    /// the session's password; `transaction` is for the request that proves the address. Returns the address that the
+    /// session gave up, if it had too many.
     ///
-    /// An address that another session is using stays with it, and the check is refused. One that another session has, and
-    /// did not use lately, stays with it until the address is [proven](Self::proven) to be this session's.
+    /// If another session uses the address, the check is refused. If another session has the address but did not use it
+    /// lately, that session keeps it until the address is [proven](Self::proven) to belong to this session.
     pub fn add_addr(
         &mut self,
         index: SessionIndex,
@@ -134,7 +135,8 @@ impl PeerTable {
         Ok(given_up)
     }
 
-    /// The session with the request that a response from `addr` to `transaction` answers: the owner's or a claimant's.
+    /// The session, owner or claimant of `addr`, that sent the request `transaction` which a response from `addr`
+    /// answers.
     pub fn asked(&self, addr: SocketAddr, transaction: TransactionId) -> Option<Route> {
         let is_asked = |route: &Route| match route {
             Route::Local(index) => self
@@ -148,7 +150,7 @@ impl PeerTable {
             .flatten()
             .find(|route| is_asked(route))
             .copied();
-        // Only their homes know the requests of these sessions.
+        // Requests of sessions on other shards are known only there.
         here.or_else(|| {
             let is_foreign = |route: &&Route| matches!(route, Route::Foreign(_));
             routes.iter().rev().flatten().find(is_foreign).copied()
@@ -156,15 +158,15 @@ impl PeerTable {
         .or(routes[0])
     }
 
-    /// `addr` is proven for the client of session `index`: its datagrams belong to the session.
+    /// The client of session `index` has proven `addr`: datagrams from it now belong to the session.
     pub fn proven(&mut self, addr: SocketAddr, index: SessionIndex) {
         if self.claims.take(addr, Route::Local(index)) {
             self.take_over(addr, index);
         }
     }
 
-    /// Sends datagrams from `addr` to a session on another shard. An address that a session here has stays with it until
-    /// that other shard says that it is proven, by [`heard_foreign`](Self::heard_foreign).
+    /// Forwards datagrams from `addr` to a session on another shard. If a session of this shard has the address, it
+    /// keeps it until the other shard reports the address as proven ([`record_foreign_received`](Self::record_foreign_received)).
     pub fn add_foreign(
         &mut self,
         addr: SocketAddr,
@@ -183,7 +185,7 @@ impl PeerTable {
         }
     }
 
-    /// Sends datagrams from the addresses of a session that has moved to `home` there.
+    /// Forwards datagrams from `addr` to the new home of a session that moved away.
     pub fn follow(&mut self, addr: SocketAddr, foreign: ForeignSession, now: Instant) {
         // A session that took the address meanwhile keeps it.
         if self.by_addr(addr).is_none() {
@@ -191,9 +193,14 @@ impl PeerTable {
         }
     }
 
-    /// The home of `session`, on another shard, heard something authenticated from `addr`, which is proven to be where the
-    /// client is.
-    pub fn heard_foreign(&mut self, addr: SocketAddr, foreign: ForeignSession, at: Instant) {
+    /// The session `foreign` received an authenticated packet from `addr` at time `at`, and `addr` is proven to be its
+    /// client's.
+    pub fn record_foreign_received(
+        &mut self,
+        addr: SocketAddr,
+        foreign: ForeignSession,
+        at: Instant,
+    ) {
         let route = Route::Foreign(foreign);
         if self.claims.take(addr, route) && !self.is_taken(addr, foreign.session, at) {
             if let Some(&owner) = self.by_addr.get(&addr)
@@ -202,18 +209,18 @@ impl PeerTable {
                 owner.paths.remove(addr);
             }
             self.by_addr.remove(&addr);
-            // Without room for it, its next check asks again.
+            // If the table is full, the next connectivity check tries again.
             let _ = self.set_foreign(addr, foreign, Some(at));
         }
-        self.foreign.heard(addr, foreign.session, at);
+        self.foreign.record_received(addr, foreign.session, at);
     }
 
-    /// `session`, which does not live here, has ended or moved: nothing is sent on for it.
+    /// Stops forwarding to `session`, which has ended or moved.
     pub fn forget_session(&mut self, session: SessionKey) {
         self.foreign.remove_session(session);
     }
 
-    /// Forgets an address when its session is not on the expected shard.
+    /// Stops forwarding from `addr`: its session is not on the expected shard.
     pub fn forget_foreign(&mut self, addr: SocketAddr) {
         self.foreign.remove(addr);
     }
@@ -223,18 +230,18 @@ impl PeerTable {
         self.peers.len()
     }
 
-    /// True when none does.
+    /// True when the shard has no session.
     pub fn is_empty(&self) -> bool {
         self.peers.is_empty()
     }
 
-    /// All sessions, for reports and shutdown, never for a packet.
+    /// All sessions. For reports and shutdown only: too slow to call per packet.
     pub fn iter(&self) -> impl Iterator<Item = (SessionIndex, &Peer)> {
         let peers = self.peers.iter();
         peers.map(|(index, peer)| (SessionIndex(index), &**peer))
     }
 
-    /// The subscription at `at`.
+    /// The subscription at `at`, if its session and the subscription exist.
     pub fn subscription(&mut self, at: SubscriberIndex) -> Option<&mut Subscription> {
         match &mut self.peers.get_mut(at.session.0)?.role {
             Role::Subscribe(subscriber) => subscriber.subscriptions.get_mut(at.subscription),
@@ -242,7 +249,7 @@ impl PeerTable {
         }
     }
 
-    /// True when another session than `session` is using `addr`.
+    /// True when a session other than `session` uses `addr`.
     fn is_taken(&self, addr: SocketAddr, session: SessionKey, now: Instant) -> bool {
         let owner = self.by_addr.get(&addr).and_then(|index| self.get(*index));
         owner.is_some_and(|owner| owner.session != session && owner.paths.is_in_use(addr, now))
@@ -256,7 +263,7 @@ impl PeerTable {
         }
     }
 
-    /// Datagrams from `addr` belong to session `index` from now on.
+    /// Gives `addr` to session `index`, and takes it from its owner.
     fn take_over(&mut self, addr: SocketAddr, index: SessionIndex) {
         self.foreign.remove(addr);
         let before = self.by_addr.insert(addr, index);
@@ -271,17 +278,17 @@ impl PeerTable {
         &mut self,
         addr: SocketAddr,
         foreign: ForeignSession,
-        heard: Option<Instant>,
+        last_received: Option<Instant>,
     ) -> Result<(), DropReason> {
         let route = ForeignRoute {
             home: foreign.home,
             session: foreign.session,
-            heard,
+            last_received,
         };
         self.foreign.insert(addr, route)
     }
 
-    /// Datagrams from `addr` are no longer for session `index`; what another session receives from stays.
+    /// Removes `addr` from session `index`. If another session owns the address, that session keeps it.
     fn unroute(&mut self, addr: SocketAddr, index: SessionIndex) {
         self.claims.take(addr, Route::Local(index));
         if self.by_addr.get(&addr) == Some(&index) {
@@ -302,7 +309,7 @@ mod tests {
     use crate::peer::build::PeerFactory;
     use crate::srtp::AeadChoice;
 
-    struct Scene {
+    struct TestTable {
         table: PeerTable,
         factory: PeerFactory,
         now: Instant,
@@ -326,7 +333,7 @@ mod tests {
         }
     }
 
-    impl Scene {
+    impl TestTable {
         fn new() -> Self {
             let candidates = vec!["127.0.0.1:7".parse().unwrap()];
             let factory = PeerFactory::new(
@@ -368,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_quiet_owner_keeps_its_address_until_another_has_proven_it() {
-        let mut scene = Scene::new();
+        let mut scene = TestTable::new();
         let (owner, other) = (scene.session(1), scene.session(2));
         scene.add(owner, true).unwrap();
         assert_eq!(scene.add(other, false), Err(DropReason::AddressInUse));
@@ -386,11 +393,11 @@ mod tests {
 
     #[test]
     fn a_session_that_moves_here_takes_nothing_that_is_in_use() {
-        let mut scene = Scene::new();
+        let mut scene = TestTable::new();
         let owner = scene.session(1);
         scene.add(owner, true).unwrap();
         for is_proven in [false, true] {
-            let mut elsewhere = Scene::new();
+            let mut elsewhere = TestTable::new();
             let mover = elsewhere.session(2);
             elsewhere.add(mover, is_proven).unwrap();
             let peer = elsewhere.table.remove(mover).unwrap();
@@ -400,7 +407,7 @@ mod tests {
             scene.table.remove(moved);
         }
         scene.pass(OWNER_STAYS);
-        let mut elsewhere = Scene::new();
+        let mut elsewhere = TestTable::new();
         let mover = elsewhere.session(3);
         elsewhere.add(mover, true).unwrap();
         let moved = scene
@@ -411,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_session_of_another_shard_gets_an_address_when_its_home_has_proof() {
-        let mut scene = Scene::new();
+        let mut scene = TestTable::new();
         let owner = scene.session(1);
         scene.add(owner, true).unwrap();
         let refused = scene.table.add_foreign(HERE, ELSEWHERE, scene.now);
@@ -426,7 +433,9 @@ mod tests {
             foreign,
             "its home knows"
         );
-        scene.table.heard_foreign(HERE, ELSEWHERE, scene.now);
+        scene
+            .table
+            .record_foreign_received(HERE, ELSEWHERE, scene.now);
         assert_eq!(scene.table.by_addr(HERE), foreign);
         assert_eq!(scene.add(owner, false), Err(DropReason::AddressInUse));
         scene.table.forget_session(ELSEWHERE.session);

@@ -12,12 +12,12 @@ pub(crate) struct Periodic {
     /// Tracks published here that had packets since the last measurement.
     pub(crate) active: Vec<TrackKey>,
     pub(crate) levels_were_silent: bool,
-    /// Something happened that no report has told yet.
-    pub(crate) has_news: bool,
+    /// True when an event happened that no report to the control thread contains yet.
+    pub(crate) has_unreported_events: bool,
 }
 
 impl Periodic {
-    /// All is due at `now`.
+    /// All periodic work is due at `now`.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             next_tick: now,
@@ -25,7 +25,7 @@ impl Periodic {
             next_report: now,
             active: Vec::new(),
             levels_were_silent: true,
-            has_news: true,
+            has_unreported_events: true,
         }
     }
 }

@@ -8,11 +8,11 @@ use crate::key::{LayerIndex, SessionIndex, SubscriberIndex, TrackKey};
 use crate::limits::YOUNG_KEYFRAME;
 use crate::media::packet::MediaPacket;
 use crate::peer::subscribe::Subscriber;
-use crate::send::queue::Outlet;
+use crate::send::queue::SendContext;
 use crate::send::single;
 
 impl Shard {
-    /// Answers what session `index` asked for again.
+    /// Sends the packets again that session `index` reported as lost.
     pub(crate) fn resend(&mut self, index: SessionIndex, now: Instant) {
         let mut lost = std::mem::take(&mut self.out.lost);
         for (slot, seq) in lost.drain(..) {
@@ -43,15 +43,15 @@ impl Shard {
         let subscription = slots[slot].playing().map(|sub| &subscriptions[sub]);
         let subscription = subscription.ok_or(DropReason::NotResent)?;
         let tracks = &mut self.tracks;
-        let mut outlet = Outlet {
+        let mut context = SendContext {
             queue: self.egress.queues.to(path.remote),
             path,
             now,
             report: &mut self.report,
         };
-        single::resend(&mut slots[slot].stream, send, seq, &mut outlet, |sent| {
+        single::resend(&mut slots[slot].stream, send, seq, &mut context, |sent| {
             if sent.track != subscription.track {
-                return None; // of an earlier track on the m-line
+                return None; // the number was used for an earlier track of the m-line
             }
             let entry = tracks.get_mut(sent.track)?;
             let packet = entry.history.get(sent.layer, sent.epoch, sent.seq)?;
@@ -60,7 +60,7 @@ impl Shard {
     }
 
     /// Starts subscription `at` with the newest keyframe of the layer in the history, and the packets after it. False
-    /// if there is no recent one.
+    /// if the history has no recent keyframe.
     pub(super) fn start_from_history(
         &mut self,
         at: SubscriberIndex,
@@ -104,7 +104,7 @@ impl Shard {
         };
         let waits = subscriber.waited(at.subscription, packet, now);
         waits.for_each(|sample| self.report.quality.record(sample));
-        let mut outlet = Outlet {
+        let mut context = SendContext {
             queue: self.egress.queues.to(path.remote),
             path,
             now,
@@ -115,7 +115,7 @@ impl Shard {
             &mut slots[slot].stream,
             send,
             (planned, packet),
-            &mut outlet,
+            &mut context,
         )?;
         Ok(true)
     }

@@ -1,8 +1,8 @@
-//! Home of an address: a session here, or another shard.
+//! The session of an address: on this shard, or on another.
 
 use crate::key::{SessionIndex, SessionKey, ShardId};
 
-/// Home of datagrams from an address.
+/// Destination of datagrams from an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     /// A session on this shard.
@@ -16,6 +16,6 @@ pub enum Route {
 pub struct ForeignSession {
     /// The shard that has the session.
     pub home: ShardId,
-    /// Name of the session inside the data plane.
+    /// Key of the session in the data plane.
     pub session: SessionKey,
 }

@@ -48,17 +48,17 @@ pub struct Shard {
     pub report: ShardReport,
     /// Outputs of sessions while they are driven; empty between calls.
     pub out: Output,
-    /// Events of sessions, not yet acted upon.
+    /// Events of sessions that the loop has not handled yet.
     pub(crate) events: Vec<(SessionIndex, PeerEvent)>,
-    /// Media on its way.
+    /// Media between receive and seal.
     pub forwarding: Forwarding,
-    /// Tracks with keyframe requests that wait.
+    /// Tracks with unanswered keyframe requests.
     pub(crate) awaiting_keyframes: Vec<TrackKey>,
     /// Links to other nodes.
     pub links: Links,
-    /// Subscribers that need a new choice of layers.
+    /// Subscribers whose layers must be chosen again.
     pub(crate) dirty: DirtySet,
-    /// TURN, streams and next hops of outgoing datagrams.
+    /// Outgoing queues: media sockets, TURN, streams, and next hops of addresses.
     pub egress: Egress,
     /// Load of the shard.
     pub load: Load,
@@ -66,7 +66,7 @@ pub struct Shard {
     pub(crate) periodic: Periodic,
     /// Wall clock at the start of this turn, seconds since 1970, for timestamps outside of this process.
     pub(crate) unix_s: u64,
-    /// True when the shard was asked to end.
+    /// True after the command to stop.
     pub(crate) stopping: bool,
 }
 
@@ -92,12 +92,12 @@ pub struct Ice {
     pub candidates: Candidates,
 }
 
-/// Load of the shard.
+/// Signs of overload on the shard.
 #[derive(Debug, Default)]
 pub struct Load {
     /// True when the shard has not slept for a while: CPU time is scarce.
     pub is_busy: bool,
-    /// A socket had no room for all that waits.
+    /// True when a socket had no room for all waiting datagrams.
     pub is_blocked: bool,
 }
 
@@ -134,7 +134,8 @@ impl Shard {
         }
     }
 
-    /// Takes over what session `index` gave out.
+    /// Handles the outputs of session `index`: queues its datagrams, collects its media, events and drops, sets its
+    /// timer.
     pub fn absorb(&mut self, index: SessionIndex) {
         let Some(peer) = self.peers.get_mut(index) else {
             self.out = Output::default();
@@ -168,14 +169,14 @@ impl Shard {
         self.timers.set(index.0, peer.deadline());
     }
 
-    /// Queues `packet` for its subscribers here; it is dropped when the backlog is full.
+    /// Adds `packet` to the backlog for subscribers of this shard. Drops it when the backlog is full.
     pub fn forward_later(&mut self, packet: MediaPacket, now: Instant) {
         if !self.forwarding.backlog.push(packet, now) {
             self.report.drops.count(DropReason::BacklogFull);
         }
     }
 
-    /// Does `work` for session `index`; a panic in it ends this session, not the shard.
+    /// Runs `work` for session `index`. A panic in `work` ends this session, not the shard.
     pub fn guard(&mut self, index: SessionIndex, work: impl FnOnce(&mut Self)) {
         if catch_unwind(AssertUnwindSafe(|| work(self))).is_err()
             && let Some(peer) = self.peers.get_mut(index)
@@ -185,7 +186,7 @@ impl Shard {
         }
     }
 
-    /// Session `index` receives from where `check`, a verified one, came from.
+    /// Lets session `index` receive from the source address of `check`, a verified connectivity check.
     pub(crate) fn receive_from(
         &mut self,
         index: SessionIndex,

@@ -1,4 +1,4 @@
-//! Tracks and their subscribers on this shard: connected when both are known, and separated at the end.
+//! Connects tracks and their subscribers on this shard when both are known, and disconnects them at the end.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,10 +31,10 @@ impl Shard {
             self.connect(at, now);
             self.dirty.mark(at.session);
         }
-        self.tell_demand(track);
+        self.report_demand(track);
     }
 
-    /// A track enters the node here: tells all shards, and connects the waiting subscribers.
+    /// A track enters the node here: tells all shards, and connects waiting subscribers.
     pub(crate) fn announce(
         &mut self,
         info: Arc<TrackInfo>,
@@ -50,7 +50,7 @@ impl Shard {
         }
         for shard in self.other_shards() {
             let info = Arc::clone(&info);
-            self.write_to(
+            self.send_to_shard(
                 shard,
                 ToShard::TrackHome {
                     home: self.id,
@@ -62,7 +62,7 @@ impl Shard {
         self.track_home(self.id, info, status, now);
     }
 
-    /// A track does not enter the node here any more. False when it comes from elsewhere by now.
+    /// The track no longer enters the node here. False when it already enters from another origin.
     pub(crate) fn unpublish_here(&mut self, track: TrackKey, origin: Origin) -> bool {
         let Some(entry) = self.tracks.get_mut(track) else {
             return false;
@@ -75,7 +75,7 @@ impl Shard {
         self.report.tracks -= 1;
         self.periodic.active.retain(|active| *active != track);
         for (target, _) in targets {
-            self.tell_gone(track, target);
+            self.report_track_gone(track, target);
         }
         true
     }
@@ -86,7 +86,7 @@ impl Shard {
             return;
         }
         for shard in self.other_shards() {
-            self.write_to(
+            self.send_to_shard(
                 shard,
                 ToShard::TrackGone {
                     track,
@@ -103,7 +103,7 @@ impl Shard {
             return;
         };
         if entry.route.home().is_some_and(|known| known != home) {
-            return; // an old word about a track that has come back elsewhere
+            return; // a late message: the track is already published elsewhere
         }
         self.forwarding.backlog.forget(track);
         entry.route.set_home(None);
@@ -118,11 +118,11 @@ impl Shard {
             }
             self.dirty.mark(at.session);
         }
-        self.tracks.tidy(track);
+        self.tracks.remove_unused(track);
     }
 
-    /// Puts subscription `at` among the track's subscribers, and lets it flow when
-    /// both ends are negotiated.
+    /// Adds subscription `at` to the subscribers of its track. Media flows when publisher and subscriber have
+    /// negotiated.
     pub(crate) fn connect(&mut self, at: SubscriberIndex, now: Instant) {
         let Some(subscription) = self.peers.subscription(at) else {
             return;
@@ -143,15 +143,15 @@ impl Shard {
         let flows = !entry.status.live.is_empty();
         session.connect(at.subscription, &info, &mut self.out);
         if flows && let Some(subscription) = self.peers.subscription(at) {
-            subscription.may_flow(now);
+            subscription.start_waiting(now);
         }
         self.absorb(at.session);
         self.recount(at);
-        self.tell_demand(track);
-        self.want_keyframe(at, now);
+        self.report_demand(track);
+        self.get_keyframe(at, now);
     }
 
-    /// Takes subscription `at` from the track's subscribers.
+    /// Removes subscription `at` from the subscribers of its track.
     pub(crate) fn disconnect(&mut self, at: SubscriberIndex) {
         let Some(subscription) = self.peers.subscription(at) else {
             return;
@@ -161,7 +161,7 @@ impl Shard {
         self.leave(track, place, counted);
     }
 
-    /// Session `index` ended these subscriptions.
+    /// Session `index` ended the subscriptions `ended`.
     pub(crate) fn unsubscribed(
         &mut self,
         index: SessionIndex,
@@ -191,11 +191,11 @@ impl Shard {
         if entry.subscribers.is_empty() {
             entry.history.clear();
         }
-        self.tell_demand(track);
-        self.tracks.tidy(track);
+        self.report_demand(track);
+        self.tracks.remove_unused(track);
     }
 
-    /// Counts again which layers subscription `at` needs.
+    /// Updates the layers that subscription `at` needs in the counts of its track.
     pub(crate) fn recount(&mut self, at: SubscriberIndex) {
         let Some(subscription) = self.peers.subscription(at) else {
             return;
@@ -205,17 +205,17 @@ impl Shard {
         }
     }
 
-    /// Tells the home of `track`, or the node that it comes from, which layers are needed, if that changed.
-    pub(crate) fn tell_demand(&mut self, track: TrackKey) {
+    /// Sends the needed layers to the source of `track` (its home or a link), if they changed.
+    pub(crate) fn report_demand(&mut self, track: TrackKey) {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
-        let Some((source, layers)) = entry.route.demand_news(self.id) else {
+        let Some((source, layers)) = entry.route.changed_demand(self.id) else {
             return;
         };
         match source {
             Source::Session(_) => {}
-            Source::Shard(home) => self.write_to(
+            Source::Shard(home) => self.send_to_shard(
                 home,
                 ToShard::Interest {
                     track,
@@ -223,11 +223,11 @@ impl Shard {
                     layers,
                 },
             ),
-            Source::Link(link) => self.tell_link(link, LinkMessage::Interest(track, layers)),
+            Source::Link(link) => self.send_to_link(link, LinkMessage::Interest(track, layers)),
         }
     }
 
-    /// Connects negotiated subscriptions of session `index` with tracks that are known.
+    /// Connects the negotiated subscriptions of session `index` with known tracks.
     pub(crate) fn refresh_subscriptions(&mut self, index: SessionIndex, now: Instant) {
         let Some(peer) = self.peers.get_mut(index) else {
             return;
@@ -248,7 +248,7 @@ impl Shard {
         self.dirty.mark(index);
     }
 
-    /// The measurements of a track changed: its subscribers' layers are chosen again.
+    /// Stores new measurements of a track, and marks its subscribers for a new choice of layers.
     pub(crate) fn set_status(&mut self, track: TrackKey, status: TrackStatus) {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;

@@ -1,4 +1,4 @@
-//! Tracks of a shard by key: published here, subscribed here, or announced by other shards.
+//! Tracks of a shard by key: published here, subscribed here, or announced by another shard.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,49 +14,49 @@ use crate::media::track::{TrackInfo, TrackStatus};
 use crate::send::history::History;
 use crate::tree::route::TrackRoute;
 
-/// The tracks a shard publishes, subscribes to or has heard of.
+/// Tracks with a publisher or subscriber on this shard, or announced by another shard.
 #[derive(Default)]
 pub struct TrackTable {
     by_key: HashMap<TrackKey, TrackEntry>,
 }
 
-/// What a shard knows of one track.
+/// State of one track on this shard.
 #[derive(Default)]
 pub struct TrackEntry {
     /// Source of the track, and its targets.
     pub route: TrackRoute,
-    /// Description of the track, once it is known.
+    /// Description of the track; `None` until it is published.
     pub info: Option<Arc<TrackInfo>>,
-    /// What was measured last.
+    /// Latest measurements, made on the track's home.
     pub status: TrackStatus,
     /// Subscribers on this shard: session and subscription.
     pub subscribers: Vec<SubscriberIndex>,
-    /// What is measured where it enters the node, on this shard.
+    /// Measurements of the track; `Some` only on its home.
     pub published: Option<Published>,
-    /// True while it is on the list of tracks with keyframe requests that wait.
+    /// True while the track is in the shard's list of unanswered keyframe requests.
     pub awaits_keyframe: bool,
-    /// Latest packets of the track, if it has a subscriber on this shard.
+    /// Latest packets of the track; empty without a subscriber on this shard.
     pub history: History,
-    /// Place of its packets in the backlog, while they are put together.
+    /// Number of the batch that new packets of the track are added to, while batches are made.
     pub batch: Option<u32>,
 }
 
-/// What is measured of a track on its home.
+/// Measurements of a track on its home.
 pub struct Published {
     /// Bit rates of the track's layers.
     pub meter: LayerMeter,
-    /// How loud it is.
+    /// Audio level of the track.
     pub level: AudioLevel,
-    /// True while it is on the list of tracks with packets.
+    /// True while the track is in the list of tracks with packets since the last measurement.
     pub active: bool,
-    /// The codec of the latest packet, by its place among those that were negotiated.
+    /// Codec of the latest packet, as an index into the negotiated codecs.
     codec: u8,
-    /// Of each layer, the epoch of its numbers, once known.
+    /// Epoch of the sequence numbers of each layer; `None` before the first packet.
     epochs: [Option<u32>; MAX_LAYERS],
 }
 
 impl Published {
-    /// A track that enters the node here from `now` on.
+    /// A track that enters the node here at `now`.
     pub fn new(now: Instant) -> Self {
         Self {
             meter: LayerMeter::new(now),
@@ -67,32 +67,32 @@ impl Published {
         }
     }
 
-    /// A packet came. True when its numbers began anew and it is no keyframe.
+    /// Records the epoch of a packet. True when the sequence numbers restarted and the packet is no keyframe.
     pub fn begins_anew(&mut self, packet: &MediaPacket) -> bool {
         let epoch = &mut self.epochs[packet.layer.index()];
         let before = epoch.replace(packet.epoch);
         !packet.keyframe && before.is_some_and(|before| before != packet.epoch)
     }
 
-    /// A packet came. True when it has another codec than those before it.
+    /// Records the codec of a packet. True when earlier packets had another codec.
     pub fn changes_codec(&mut self, packet: &MediaPacket) -> bool {
         std::mem::replace(&mut self.codec, packet.codec) != packet.codec
     }
 }
 
 impl TrackTable {
-    /// What is known of `key`; made when nothing is.
+    /// The state of track `key`, created if unknown.
     pub fn entry(&mut self, key: TrackKey) -> &mut TrackEntry {
         self.by_key.entry(key).or_default()
     }
 
-    /// What is known of `key`.
+    /// The state of track `key`, if known.
     pub fn get_mut(&mut self, key: TrackKey) -> Option<&mut TrackEntry> {
         self.by_key.get_mut(&key)
     }
 
     /// Removes `key` when it has no publisher and no subscriber on this shard.
-    pub fn tidy(&mut self, key: TrackKey) {
+    pub fn remove_unused(&mut self, key: TrackKey) {
         if let Some(entry) = self.by_key.get(&key)
             && entry.route.home().is_none()
             && entry.route.origin().is_none()
@@ -104,14 +104,14 @@ impl TrackTable {
 }
 
 impl TrackEntry {
-    /// True for video, when that is known.
+    /// True if the track is known to be video.
     pub fn is_video(&self) -> bool {
         self.info
             .as_ref()
             .is_some_and(|info| info.spec.kind.is_video())
     }
 
-    /// Counts what `subscription` needs now instead of what it needed when last counted.
+    /// Updates the layers that `subscription` needs in the counts of the track.
     pub fn recount(&mut self, subscription: &mut Subscription) {
         let after = subscription.layers();
         self.route.count(subscription.counted, after);

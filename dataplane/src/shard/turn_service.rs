@@ -1,4 +1,4 @@
-//! TURN on this shard: the server, its sockets and its relayed addresses.
+//! The TURN server of this shard with its sockets and the queues to its clients.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -11,23 +11,23 @@ use crate::send::queue::{Datagrams, Run, SendQueues};
 use crate::stream::Streams;
 use crate::turn::{Client, Deliver, DenyReason, HostAddresses, Server};
 
-/// See the module's documentation.
+/// TURN server of one shard, its relay sockets, and datagrams that wait for its clients.
 pub struct TurnService {
     pub(crate) server: Server,
-    /// What TURN's clients are told is ours.
+    /// Port of our address in answers to TURN clients.
     pub(crate) port: u16,
     pub(crate) sockets: RelaySockets,
     pub(crate) out: ClientQueues,
-    /// The host's own addresses, where the server needs them.
+    /// Addresses of this host, which TURN clients must not reach; `None` if the server does not need them.
     pub(crate) own: Option<OwnWatched>,
 }
 
-/// Datagrams for clients that did not come over a stream.
+/// Datagrams for TURN clients that use UDP.
 #[derive(Default)]
 pub(crate) struct ClientQueues(SendQueues);
 
 impl TurnService {
-    /// A server that clients reach at `port`.
+    /// A TURN server whose clients use `port`.
     pub fn new(server: Server, port: u16) -> std::io::Result<Self> {
         Ok(Self {
             server,
@@ -38,13 +38,13 @@ impl TurnService {
         })
     }
 
-    /// Keeps clients from the host's own addresses, of which there may be others later.
+    /// Denies clients the host's own addresses, and follows changes of these addresses.
     pub fn watch_host(&mut self, own: OwnWatched) {
         self.own = Some(own);
         self.refresh_host();
     }
 
-    /// Tells the server of the host's newest addresses: one comparison while there are none.
+    /// Passes changed host addresses to the server. Costs one comparison if they did not change.
     pub(crate) fn refresh_host(&mut self) {
         if let Some(own) = self.own.as_mut().and_then(OwnWatched::refresh) {
             let own = HostAddresses::new(own.iter().copied());
@@ -57,29 +57,30 @@ impl TurnService {
         &self.server
     }
 
-    /// The server, to be asked things that take time otherwise.
+    /// The state machine, for tests that call it directly.
     #[cfg(test)]
     pub(crate) fn server_mut(&mut self) -> &mut Server {
         &mut self.server
     }
 
-    /// Becomes readable when a peer outside this process has sent something.
+    /// Sockets of relayed addresses; readable when a peer outside this process has sent a datagram.
     pub fn sockets(&self) -> &RelaySockets {
         &self.sockets
     }
 
-    /// Sends what waits for peers outside this process; what is for clients waits in [`queues`](Self::queues).
+    /// Sends the datagrams that wait for peers outside this process. Datagrams for clients wait in
+    /// [`queues`](Self::queues).
     pub fn flush_peers(&mut self, report: &mut ShardReport) {
         let refused = self.sockets.flush();
         report.drops.count_many(DropReason::SendRefused, refused);
     }
 
-    /// What waits for clients.
+    /// Datagrams that wait for clients over UDP.
     pub fn queues(&mut self) -> &mut SendQueues {
         &mut self.out.0
     }
 
-    /// Gives each of `datagrams`, which a peer at `peer` sends to a relayed address, to its client.
+    /// Passes `datagrams`, sent by the peer at `peer` to a relayed address, to the client of that address.
     pub(crate) fn deliver(
         &mut self,
         datagrams: Datagrams<'_>,
@@ -100,7 +101,7 @@ impl TurnService {
 }
 
 impl ClientQueues {
-    /// Sends a message of `parts`.
+    /// Sends a message made of `parts` to `client`, over its stream or as a datagram.
     pub(crate) fn send(
         &mut self,
         client: &Client,
@@ -117,7 +118,7 @@ impl ClientQueues {
         }
         let is_known = !client.local.ip().is_unspecified();
         let run = Run {
-            bytes: 0, // as many as are joined
+            bytes: 0, // set when the run is complete
             segment_bytes: 0,
             destination: client.remote,
             source: is_known.then_some(client.local.ip()),
@@ -126,7 +127,7 @@ impl ClientQueues {
         self.0.to(client.remote).join(parts, run, report);
     }
 
-    /// Sends a peer's datagram, if the server lets it in.
+    /// Sends the datagram of a peer to its client, if the server permits it.
     pub(crate) fn pass_on(
         &mut self,
         delivered: Result<Deliver<'_>, DenyReason>,

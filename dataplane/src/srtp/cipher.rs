@@ -1,4 +1,4 @@
-//! A cipher for one direction and one kind of packet, with its salt and packet index.
+//! One direction of SRTP or SRTCP: cipher, key and salt.
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::EncryptingKey;
@@ -7,11 +7,11 @@ use aws_lc_rs::hmac;
 use super::derive::{SessionKeys, counter_key, counter_mode};
 use super::profile::Profile;
 
-/// Seals and opens in place.
+/// Encrypts and decrypts packets in place.
 pub(super) enum Cipher {
     /// AES-GCM by the library (RFC 7714).
     Aead {
-        /// The key, expanded once.
+        /// The AES key, expanded once.
         key: LessSafeKey,
         /// Session salt of the nonce (RFC 7714 section 8.1).
         salt: [u8; 12],
@@ -20,9 +20,9 @@ pub(super) enum Cipher {
     CounterHmac(Box<CounterHmac>),
 }
 
-/// Large, and of few sessions: kept apart from what all of them carry.
+/// Keys of counter mode with HMAC; boxed, because they are large and few sessions use them.
 pub(super) struct CounterHmac {
-    /// The key, expanded once.
+    /// The AES key, expanded once.
     key: EncryptingKey,
     /// HMAC key of the authentication tag.
     auth: hmac::Key,
@@ -68,16 +68,16 @@ impl Cipher {
         }
     }
 
-    /// Of the RTP packet with the 48-bit `index` (RFC 7714 section 8.1, RFC 3711 section 4.1.1).
+    /// IV of the RTP packet with the 48-bit `index` (RFC 7714 section 8.1, RFC 3711 section 4.1.1).
     pub(super) fn rtp_iv(&self, ssrc: u32, index: u64) -> Iv {
         match self {
-            // Rollover counter and sequence number follow each other: the index itself.
+            // The 48-bit index is the rollover counter followed by the sequence number.
             Self::Aead { salt, .. } => aead_iv(salt, ssrc, index),
             Self::CounterHmac(counter) => counter_iv(&counter.salt, ssrc, index),
         }
     }
 
-    /// Of the RTCP packet with the 31-bit `index` (RFC 7714 section 9.1).
+    /// IV of the RTCP packet with the 31-bit `index` (RFC 7714 section 9.1).
     pub(super) fn rtcp_iv(&self, ssrc: u32, index: u32) -> Iv {
         match self {
             Self::Aead { salt, .. } => aead_iv(salt, ssrc, u64::from(index)),
@@ -85,8 +85,8 @@ impl Cipher {
         }
     }
 
-    /// Seals `packet[clear..]`; its last bytes are room for the tag. `rollover` is authenticated behind the packet by
-    /// counter mode, `more` behind the clear part by AEAD.
+    /// Encrypts `packet[clear..]`; the last bytes are space for the tag. Also authenticated: `rollover` behind the
+    /// packet (counter mode), `more` behind the clear part (AEAD).
     pub(super) fn seal(
         &self,
         packet: &mut [u8],
@@ -125,7 +125,7 @@ impl Cipher {
         }
     }
 
-    /// Counter mode alone, with the index word between what is encrypted (up to `end`) and the tag.
+    /// Counter mode only: encrypts up to `end`; the SRTCP index word is between the ciphertext and the tag.
     pub(super) fn seal_rtcp_cm(&self, packet: &mut [u8], clear: usize, end: usize, iv: &Iv) {
         let Self::CounterHmac(counter) = self else {
             unreachable!("the caller asked whether this is AEAD");
@@ -136,7 +136,7 @@ impl Cipher {
         tag_room.copy_from_slice(&sign(auth, body, &[]).as_ref()[..HMAC_TAG_BYTES]);
     }
 
-    /// Opens what [`seal`](Self::seal) with `more` made; false when it does not authenticate.
+    /// Decrypts a packet of [`seal`](Self::seal) with `more`. False when it does not authenticate.
     pub(super) fn open(&self, packet: &mut [u8], clear: usize, iv: &Iv, more: &[u8]) -> bool {
         let Self::Aead { key, .. } = self else {
             unreachable!("the caller asked whether this is AEAD");
@@ -147,7 +147,7 @@ impl Cipher {
         key.open_in_place(nonce, Aad::from(aad), payload).is_ok()
     }
 
-    /// Counter mode alone: true when the tag is that of `packet` with this rollover counter.
+    /// Counter mode only: true when the tag matches `packet` with this rollover counter.
     pub(super) fn verifies_cm(&self, packet: &[u8], rollover: u32) -> bool {
         let Self::CounterHmac(counter) = self else {
             unreachable!("the caller asked whether this is AEAD");
@@ -157,7 +157,7 @@ impl Cipher {
         fits(&expected, tag)
     }
 
-    /// Opens what [`seal_rtcp_cm`](Self::seal_rtcp_cm) made; false when it does not authenticate.
+    /// Decrypts a packet of [`seal_rtcp_cm`](Self::seal_rtcp_cm). False when it does not authenticate.
     pub(super) fn open_rtcp_cm(
         &self,
         packet: &mut [u8],
@@ -190,7 +190,7 @@ fn sign(auth: &hmac::Key, body: &[u8], more: &[u8]) -> hmac::Tag {
     context.sign()
 }
 
-/// 00 00 || SSRC || index, 48 bits, XOR salt; 4 bytes unused.
+/// 00 00 || SSRC || index (48 bits), XOR salt; the last 4 bytes are unused.
 pub(super) fn aead_iv(salt: &[u8; 12], ssrc: u32, index: u64) -> Iv {
     let mut iv = [0; 16];
     iv[2..6].copy_from_slice(&ssrc.to_be_bytes());

@@ -1,25 +1,25 @@
-//! Session keys from master keys (RFC 3711 section 4.3; RFC 7714 section 11 for AEAD).
+//! Derives session keys from master keys (RFC 3711 section 4.3; RFC 7714 section 11 for AEAD).
 
 use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::iv::FixedLength;
 use zeroize::Zeroize;
 
-/// What the keys are for: the labels of their derivation.
+/// Use of the keys, which selects the labels of their derivation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
-    /// Labels 0, 1, 2.
+    /// For SRTP: labels 0, 1, 2.
     Rtp,
-    /// Labels 3, 4, 5.
+    /// For SRTCP: labels 3, 4, 5.
     Rtcp,
 }
 
-/// Keys of one direction of one kind of packet.
+/// Keys of one direction, for SRTP or SRTCP.
 pub(super) struct SessionKeys {
-    /// As long as the master key.
+    /// Cipher key; as long as the master key.
     pub(super) key: Vec<u8>,
-    /// For HMAC-SHA1; unused by AEAD.
+    /// HMAC-SHA1 key; not used by AEAD.
     pub(super) auth: [u8; 20],
-    /// As long as the master salt.
+    /// Salt; as long as the master salt.
     pub(super) salt: Vec<u8>,
 }
 
@@ -30,7 +30,7 @@ impl Drop for SessionKeys {
     }
 }
 
-/// Derives with a key derivation rate of 0: once.
+/// Derives the session keys once, with a key derivation rate of 0.
 pub(super) fn session_keys(master: &[u8], salt: &[u8], purpose: Use) -> SessionKeys {
     let first = match purpose {
         Use::Rtp => 0,
@@ -47,7 +47,7 @@ pub(super) fn session_keys(master: &[u8], salt: &[u8], purpose: Use) -> SessionK
     keys
 }
 
-/// AES in counter mode over zeros, started at salt XOR label (RFC 3711 section 4.3.3).
+/// AES in counter mode over zeros, starting at salt XOR label (RFC 3711 section 4.3.3).
 fn pseudo_random(master: &[u8], salt: &[u8], label: u8, out: &mut [u8]) {
     let mut iv = [0; 16];
     iv[..salt.len()].copy_from_slice(salt);
@@ -55,7 +55,7 @@ fn pseudo_random(master: &[u8], salt: &[u8], label: u8, out: &mut [u8]) {
     counter_mode(&counter_key(master), iv, out);
 }
 
-/// A key for counter mode of 16 or 32 bytes.
+/// A counter mode key of 16 or 32 bytes.
 pub(super) fn counter_key(key: &[u8]) -> EncryptingKey {
     let algorithm = if key.len() == 32 { &AES_256 } else { &AES_128 };
     UnboundCipherKey::new(algorithm, key)

@@ -1,7 +1,7 @@
-//! Packets of the peer: SRTCP is decrypted, SRTP is verified before the session layer sees it.
+//! Packets from the peer: SRTCP is decrypted, SRTP is verified before the session layer sees it.
 //!
-//! The session layer decrypts media. It also learns from a packet which SSRC carries which m-line before it has
-//! authenticated the packet, so [`Verifier`] authenticates those packets first.
+//! The session layer decrypts media. But it maps the SSRC of a packet to an m-line before it has authenticated the
+//! packet, so [`Verifier`] authenticates packets with a new SSRC first.
 
 use super::cipher::Cipher;
 use super::derive;
@@ -10,30 +10,30 @@ use super::replay::Seen;
 use super::srtcp::{ENCRYPTED, INDEX_BYTES, RTCP_CLEAR_BYTES};
 use crate::limits::MAX_DATAGRAM_BYTES;
 
-/// Why a packet could not be opened.
+/// Reason why a packet was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// Too short for what surrounds its payload.
+    /// The packet is too short for header, index and tag.
     #[error("srtcp packet of {0} bytes is too short")]
     TooShort(usize),
-    /// The index was seen, or is too old to know.
+    /// The index was used before, or is too old to be known.
     #[error("srtcp index {0} was used before")]
     Replayed(u32),
-    /// It is from one more sender than a session may have.
+    /// The session has the maximum number of RTCP senders.
     #[error("srtcp is from more senders than {0}")]
     TooManySenders(usize),
-    /// It does not authenticate, or was not encrypted.
+    /// The packet does not authenticate, or was not encrypted.
     #[error("srtcp packet is not from the peer")]
     Forged,
 }
 
-/// Opens the SRTCP of the peer, each packet once.
+/// Authenticates and decrypts SRTCP of the peer; accepts each packet once.
 pub struct RtcpOpener {
     cipher: Cipher,
     seen: Seen,
 }
 
-/// Tells SRTP of the peer from forged packets.
+/// Distinguishes SRTP of the peer from forged packets.
 pub struct Verifier {
     cipher: Cipher,
 }
@@ -46,7 +46,7 @@ impl RtcpOpener {
         }
     }
 
-    /// Opens an SRTCP packet in place; the compound packet inside. `max_senders` SSRCs may send.
+    /// Decrypts an SRTCP packet in place, and returns the compound packet. At most `max_senders` SSRCs may send.
     pub fn open<'p>(
         &mut self,
         packet: &'p mut [u8],
@@ -100,8 +100,8 @@ impl Verifier {
         }
     }
 
-    /// True when the peer made `packet`: `header` bytes of RTP header, payload, tag. `index` is the 48-bit packet index
-    /// of its `ssrc`.
+    /// True when the peer made `packet`, which is `header` bytes of RTP header, payload and tag. `index` is the 48-bit
+    /// packet index of its `ssrc`.
     pub fn verifies(&self, packet: &[u8], header: usize, ssrc: u32, index: u64) -> bool {
         let mut room = [0; MAX_DATAGRAM_BYTES];
         let Some(room) = room.get_mut(..packet.len()) else {
@@ -119,8 +119,8 @@ impl Verifier {
     }
 }
 
-/// The 48-bit index of the packet `seq`, where `highest` is the highest index received from its SSRC: the rollover
-/// counter that brings it closest (RFC 3711 section 3.3.1). A new SSRC begins with rollover counter 0.
+/// The 48-bit index of the packet with sequence number `seq`. `highest` is the highest index received from its SSRC:
+/// the nearest rollover counter is used (RFC 3711 section 3.3.1). A new SSRC starts with rollover counter 0.
 pub fn packet_index(highest: Option<u64>, seq: u16) -> u64 {
     let Some(highest) = highest else {
         return u64::from(seq);
@@ -148,7 +148,7 @@ mod tests {
             (Some(5), 4, 4),
             (Some(65_535), 0, 65_536),
             (Some(65_536), 65_535, 65_535),
-            (Some(3), 65_530, 65_530), // there is no rollover counter below 0
+            (Some(3), 65_530, 65_530), // rollover counters are not negative
             (Some(0x5_0000 + 40_000), 100, 0x6_0000 + 100),
             (Some(0x5_0000 + 100), 40_000, 0x4_0000 + 40_000),
         ] {

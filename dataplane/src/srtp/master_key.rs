@@ -1,4 +1,4 @@
-//! Master keys of one direction, and the derived session keys.
+//! Master keys of one direction, and the session keys derived from them.
 
 use zeroize::Zeroize;
 
@@ -6,7 +6,7 @@ use super::cipher::Cipher;
 use super::derive;
 use super::profile::Profile;
 
-/// Keys of one direction as DTLS exported them.
+/// Master key and salt of one direction, as exported from DTLS.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MasterKey {
     pub(super) profile: Profile,
@@ -21,8 +21,8 @@ impl Drop for MasterKey {
 }
 
 impl MasterKey {
-    /// Splits the exported material (RFC 5764 section 4.2): client key, server key, client salt, server
-    /// salt. Returns the client's and the server's; `None` when the length is not that of the profile.
+    /// Splits the exported material (RFC 5764 section 4.2): client key, server key, client salt, server salt. Returns
+    /// the client's and the server's keys; `None` when the length does not match the profile.
     pub fn split(profile: Profile, material: &[u8]) -> Option<(Self, Self)> {
         let (key_bytes, salt_bytes) = profile.lengths();
         if material.len() != 2 * (key_bytes + salt_bytes) {

@@ -1,4 +1,4 @@
-//! Outgoing RTP: encrypted by our own AES-GCM if the processor supports it, otherwise by the library.
+//! Encrypts outgoing RTP: with our own AES-GCM if the processor supports it, otherwise with the library.
 
 use std::str::FromStr;
 
@@ -11,17 +11,17 @@ use crate::io::sys::prefetch;
 /// Implementation of AES-GCM for media packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AeadChoice {
-    /// Our own code on processors with the instructions it needs, else the library.
+    /// Our own code on processors with the needed instructions, otherwise the library.
     Auto,
-    /// The library that does all other cryptography.
+    /// The library, which does all other cryptography.
     Library,
 }
 
-/// The key that RTP of a session is sealed with.
+/// Key for the RTP that a session sends.
 pub(super) enum Outgoing {
     /// AES-GCM (RFC 7714), by our own code.
     Ours {
-        /// The key, expanded once.
+        /// The AES key, expanded once.
         key: Box<gcm::Key>,
         /// Session salt of the nonce (RFC 7714 section 8.1).
         salt: [u8; 12],
@@ -30,7 +30,7 @@ pub(super) enum Outgoing {
     Library(Cipher),
 }
 
-/// Cache lines of an expanded key, all of which a packet of video needs.
+/// Number of cache lines of an expanded key; a video packet needs all of them.
 const KEY_LINES: usize = size_of::<gcm::Key>() / 64;
 
 impl Outgoing {
@@ -50,7 +50,7 @@ impl Outgoing {
         }
     }
 
-    /// Prefetches the key, if it is in one place.
+    /// Prefetches the key, if it is our own format.
     pub(super) fn prefetch(&self) {
         if let Self::Ours { key, .. } = self {
             prefetch(&**key, KEY_LINES);
@@ -64,12 +64,12 @@ impl Outgoing {
         }
     }
 
-    /// Seals `packet` behind its first `clear` bytes; its last bytes are room for the tag. `index` is the
-    /// 48-bit packet index.
+    /// Encrypts `packet` behind its first `clear` bytes; the last bytes are space for the tag. `index` is the 48-bit
+    /// packet index.
     pub(super) fn seal(&self, packet: &mut [u8], clear: usize, ssrc: u32, index: u64) {
         match self {
             Self::Ours { key, salt } => {
-                // Rollover counter and sequence number follow each other: the index itself (RFC 7714 section 8.1).
+                // The 48-bit index is the rollover counter followed by the sequence number (RFC 7714 section 8.1).
                 let [nonce @ .., _, _, _, _] = aead_iv(salt, ssrc, index);
                 let (body, tag) = packet.split_at_mut(packet.len() - AEAD_TAG_BYTES);
                 let (header, payload) = body.split_at_mut(clear);

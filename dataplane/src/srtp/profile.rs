@@ -12,7 +12,7 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// Bytes of a master key and of a master salt.
+    /// Length of master key and of master salt, in bytes.
     pub(super) fn lengths(self) -> (usize, usize) {
         match self {
             Profile::Aes128CmSha1 => (16, 14),

@@ -1,15 +1,15 @@
-//! Replay protection of SRTCP. Each sender (SSRC) of a client has its own index (RFC 3711 section 3.2.3): a browser
+//! Replay protection of SRTCP. Each sender SSRC of a client has its own index (RFC 3711 section 3.2.3): a browser
 //! reports with one SSRC before it has a track, and with another one after.
 
 use std::collections::HashMap;
 
-/// What all senders behind one key have used.
+/// Received indices of all senders of one session.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     window_by_ssrc: HashMap<u32, Window>,
 }
 
-/// Which of the latest 64 indices were seen (RFC 3711 section 3.3.2).
+/// Bitmap of the latest 64 indices that were received (RFC 3711 section 3.3.2).
 #[derive(Debug)]
 struct Window {
     highest: u32,
@@ -17,13 +17,13 @@ struct Window {
 }
 
 impl Seen {
-    /// Whether `index` of sender `ssrc` was seen, or is too old to know.
+    /// True if `index` of sender `ssrc` was received before, or is too old to be known.
     pub(super) fn contains(&self, ssrc: u32, index: u32) -> bool {
         let window = self.window_by_ssrc.get(&ssrc);
         window.is_some_and(|window| window.contains(index))
     }
 
-    /// Notes an index that has authenticated. False when there are `max_senders` already and this is one more.
+    /// Records an authenticated index. False when `ssrc` is new and `max_senders` are known already.
     pub(super) fn insert(&mut self, ssrc: u32, index: u32, max_senders: usize) -> bool {
         if let Some(window) = self.window_by_ssrc.get_mut(&ssrc) {
             window.insert(index);
@@ -58,7 +58,7 @@ impl Window {
                 self.seen = self.seen.checked_shl(ahead).unwrap_or(0) | 1;
                 self.highest = index;
             }
-            // Those that are too old were refused before.
+            // Older indices were refused before.
             None => self.seen |= 1_u64.checked_shl(self.highest - index).unwrap_or(0),
         }
     }

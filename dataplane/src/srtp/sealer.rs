@@ -1,4 +1,4 @@
-//! Encrypts everything that one session sends: the only owner of the numbers under its write key.
+//! Encrypts all packets that one session sends: the only owner of packet indices under the session's write key.
 
 use super::cipher::Cipher;
 use super::derive;
@@ -7,17 +7,17 @@ use super::master_key::MasterKey;
 use super::outgoing::{AeadChoice, Outgoing};
 use super::srtcp::{ENCRYPTED, INDEX_BYTES, RTCP_CLEAR_BYTES};
 
-/// The keys of a session, both directions.
+/// Keys of a session in both directions.
 pub struct Keys {
-    /// Seals what we send.
+    /// Encrypts packets to the peer.
     pub sealer: Sealer,
-    /// Opens the RTCP of the peer.
+    /// Decrypts RTCP of the peer.
     pub rtcp_opener: RtcpOpener,
-    /// Verifies the RTP of the peer.
+    /// Verifies RTP of the peer.
     pub verifier: Verifier,
 }
 
-/// Seals what a session sends.
+/// Encrypts the packets of one session.
 pub struct Sealer {
     rtp: Outgoing,
     rtcp: Cipher,
@@ -25,7 +25,7 @@ pub struct Sealer {
 }
 
 impl Keys {
-    /// Seals with `ours`, opens and verifies with `theirs`.
+    /// Encrypts with `ours`; decrypts and verifies with `theirs`.
     pub fn new(ours: &MasterKey, theirs: &MasterKey, choice: AeadChoice) -> Self {
         Self {
             sealer: Sealer::new(ours, choice),
@@ -36,7 +36,7 @@ impl Keys {
 }
 
 impl Sealer {
-    /// A sealer with the keys of our side, `ours`.
+    /// A sealer with our write key `ours`.
     pub fn new(ours: &MasterKey, choice: AeadChoice) -> Self {
         let rtp = ours.derive(derive::Use::Rtp);
         Self {
@@ -46,24 +46,23 @@ impl Sealer {
         }
     }
 
-    /// Asks for the memory that sealing RTP begins with.
+    /// Prefetches the memory that encryption of RTP needs first.
     pub fn prefetch(&self) {
         self.rtp.prefetch();
     }
 
-    /// Bytes that sealing adds to an RTP packet.
+    /// Bytes that encryption adds to an RTP packet.
     pub fn rtp_overhead(&self) -> usize {
         self.rtp.tag_bytes()
     }
 
-    /// Seals an RTP packet in place. `packet` is header, payload, and [`rtp_overhead`](Self::rtp_overhead)
-    /// bytes of room; `index` is the 48-bit packet index, rollover counter and sequence number, and has
-    /// to be new for `ssrc`.
+    /// Encrypts an RTP packet in place. `packet` is header, payload, and [`rtp_overhead`](Self::rtp_overhead) bytes of
+    /// space. `index` is the 48-bit packet index (rollover counter and sequence number), and must be new for `ssrc`.
     pub fn seal_rtp(&self, packet: &mut [u8], header: usize, ssrc: u32, index: u64) {
         self.rtp.seal(packet, header, ssrc, index);
     }
 
-    /// Seals the compound RTCP packet of `length` bytes at the start of `buffer`; the length it has then.
+    /// Encrypts the compound RTCP packet of `length` bytes at the start of `buffer`. Returns its new length.
     pub fn seal_rtcp(&mut self, buffer: &mut [u8], length: usize) -> usize {
         self.rtcp_index = (self.rtcp_index + 1) & !ENCRYPTED;
         let ssrc = u32::from_be_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]);
@@ -71,7 +70,7 @@ impl Sealer {
         let iv = self.rtcp.rtcp_iv(ssrc, self.rtcp_index);
         let tag = self.rtcp.tag_bytes();
         if self.rtcp.is_aead() {
-            // RFC 7714 section 9.2: the tag belongs to the ciphertext, the index word comes last.
+            // RFC 7714 section 9.2: the tag follows the ciphertext, the index word is last.
             self.rtcp.seal(
                 &mut buffer[..length + tag],
                 RTCP_CLEAR_BYTES,

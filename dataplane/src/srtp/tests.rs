@@ -1,4 +1,4 @@
-//! Key derivation and packets against the vectors of the RFCs, and packets that must not decrypt.
+//! Key derivation and packets compared with vectors of the RFCs, and packets that must not decrypt.
 
 use super::outgoing::Outgoing;
 use super::*;

@@ -1,11 +1,11 @@
-//! UDP sockets of all shards on one port.
+//! Binds the UDP sockets of all shards to one port.
 
 use anyhow::Context as _;
 
 use crate::config::Config;
 use crate::io::udp::{self, GroupOptions};
 
-/// Binds the UDP sockets of all shards on `port`, which is set by `setting`.
+/// Binds the UDP sockets of all shards to `port`, the value of the setting `setting`.
 pub(super) fn bind(
     config: &Config,
     setting: &str,

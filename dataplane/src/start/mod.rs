@@ -1,8 +1,8 @@
 //! Starts the threads of a data plane from its configuration.
 
 mod bind; // UDP sockets of all shards
-mod relay; // TURN
-mod streams; // TCP and TLS
+mod relay; // TURN servers
+mod streams; // TCP and TLS listeners
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use spillway_wire::turn::secret_id;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{self, Config, Host};
-use crate::control::{self, Control, Reached};
+use crate::control::{self, AdvertisedAddresses, Control};
 use crate::event_loop::run;
 use crate::ice::candidates::Candidates;
 use crate::ice::credentials::IceKey;
@@ -31,12 +31,12 @@ use crate::shard::state::{Ice, Setup, Shard};
 use relay::RelayStart;
 use streams::StreamStart;
 
-/// Memory an executor registers with the kernel; shards keep their packets elsewhere.
+/// Memory that an executor registers with the kernel; packets of shards are not stored there.
 const EXECUTOR_IO_BYTES: usize = 64 << 10;
 /// Entries of an executor's ring: a few waits and timers.
 const EXECUTOR_RING: usize = 64;
 
-/// Ports that are tried before none of them is free for UDP and TCP.
+/// Number of ports to try when a port must be free for UDP and TCP.
 const PORT_TRIES: u32 = 16;
 
 /// Runs the data plane until a stop signal.
@@ -50,14 +50,14 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let _context = runtime.enter(); // signals are caught in it
-    // Without TLS nothing else catches the signal that asks for another look at certificates, and it would end us.
+    let _context = runtime.enter(); // signals are caught in the runtime
+    // Without TLS no other code catches SIGHUP, which requests a reload of certificates and would end the process.
     let _hangup = signal(SignalKind::hangup()).context("cannot catch SIGHUP")?;
     let mut streams = StreamStart::new(config.cores.len());
     if config.ice_tcp {
         streams.bind_ice(config.udp_port, port)?;
     }
-    let mut reached = Reached {
+    let mut advertised = AdvertisedAddresses {
         addresses: candidates
             .as_slice()
             .iter()
@@ -66,7 +66,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         turn_urls: Vec::new(),
         turn_secret_ids: Vec::new(),
     };
-    let relay = start_relay(config, &candidates, &mut streams, &mut reached)?;
+    let relay = start_relay(config, &candidates, &mut streams, &mut advertised)?;
     let ice_key = IceKey::generate(&mut Entropy::System);
     let reached_at = candidates.as_slice().to_vec();
     let factory = PeerFactory::new(ice_key.clone(), reached_at, streams.has_ice(), config.aead)?;
@@ -76,9 +76,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         None => Vec::new(),
     };
     turn_services.resize_with(config.cores.len(), || None);
-    let places = sockets.into_iter().zip(streams.build()?).zip(turn_services);
+    let parts = sockets.into_iter().zip(streams.build()?).zip(turn_services);
     let mut shards = Vec::new();
-    for (index, ((media, streams), turn)) in (0..).zip(places) {
+    for (index, ((media, streams), turn)) in (0..).zip(parts) {
         let ice = Ice {
             key: ice_key.clone(),
             candidates: candidates.clone(),
@@ -97,12 +97,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     }
     let _threads = spawn_all(config, shards, &start, &locked_memory)?;
     tracing::info!(
-        node = config.node, engine = %start.kind, egress = %config.egress, aead = %config.aead.sealer(), cores = ?config.cores, addresses = reached.addresses.join(" "),
-        turn = reached.turn_urls.join(" "), "ready"
+        node = config.node, engine = %start.kind, egress = %config.egress, aead = %config.aead.sealer(), cores = ?config.cores, addresses = advertised.addresses.join(" "),
+        turn = advertised.turn_urls.join(" "), "ready"
     );
     let control = Control::new(
         config.clone(),
-        reached,
+        advertised,
         factory,
         mesh,
         Entropy::System,
@@ -112,7 +112,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Engine and egress, as far as the kernel supports them.
+/// I/O engine and egress, as far as the kernel supports them.
 fn engine_start(config: &Config) -> anyhow::Result<EngineStart> {
     let (kind, refused) = config.io.probe().context("io_uring is not available")?;
     if let Some(refused) = refused {
@@ -125,24 +125,24 @@ fn engine_start(config: &Config) -> anyhow::Result<EngineStart> {
     Ok(EngineStart { kind, egress })
 }
 
-/// The relay, if there shall be one, and how it is reached.
+/// The TURN servers, if enabled, with their URLs and listeners.
 fn start_relay<'a>(
     config: &'a Config,
     candidates: &'a Candidates,
     streams: &mut StreamStart,
-    reached: &mut Reached,
+    advertised: &mut AdvertisedAddresses,
 ) -> anyhow::Result<Option<RelayStart<'a>>> {
     let Some(turn) = &config.turn else {
         return Ok(None);
     };
     let relay = bind_relay(config, turn, candidates, streams)?;
-    reached.turn_urls = relay.urls(streams.bind_tls(turn)?);
+    advertised.turn_urls = relay.urls(streams.bind_tls(turn)?);
     let ids = turn.secrets.iter().map(|secret| secret_id(secret));
-    reached.turn_secret_ids = ids.collect();
+    advertised.turn_secret_ids = ids.collect();
     Ok(Some(relay))
 }
 
-/// Binds TURN's port for UDP and TCP. Where any port would do, one that is free for both is looked for.
+/// Binds the TURN port for UDP and TCP. If any port is allowed, searches for one that is free for both.
 fn bind_relay<'a>(
     config: &Config,
     turn: &'a config::Turn,
@@ -191,7 +191,8 @@ fn is_usable(ip: &IpAddr) -> bool {
     }
 }
 
-/// Starts each shard on its core. Where the kernel refuses, a limit of locked memory that is too low is named with it.
+/// Starts each shard on its core. If the kernel refuses, the error also says whether the limit of locked memory is too
+/// low.
 fn spawn_all(
     config: &Config,
     shards: Vec<(Shard, ShardSockets)>,
@@ -223,8 +224,7 @@ fn spawn(
         .spawn(move || async move {
             let _guard = EndWithShard;
             if let Err(error) = run::run(shard, sockets, engine).await {
-                // A failed shard makes a part of all clients unreachable: end the process, so that it is started
-                // again.
+                // A failed shard makes some clients unreachable. The process ends, so that it is started again.
                 tracing::error!(shard = id.0, %error, "shard failed");
                 std::process::exit(1);
             }
@@ -232,8 +232,8 @@ fn spawn(
         .map_err(|error| anyhow::anyhow!("cannot start shard {id} on core {core}: {error}"))
 }
 
-/// Ends the process when its shard panics. A missing shard makes a part of all clients unreachable; an ended process
-/// is started again.
+/// Ends the process when its shard panics: a missing shard makes some clients unreachable, and an ended process is
+/// started again.
 struct EndWithShard;
 
 impl Drop for EndWithShard {

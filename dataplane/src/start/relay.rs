@@ -15,7 +15,7 @@ use crate::io::{clock, udp};
 use crate::shard::turn_service::TurnService;
 use crate::turn::{self, Limits, Ourselves, Peers, RelayAddresses, Server};
 
-/// Common parts of all shards' TURN servers.
+/// Parts that the TURN servers of all shards share.
 pub(super) struct RelayStart<'a> {
     turn: &'a config::Turn,
     candidates: &'a Candidates,
@@ -39,7 +39,7 @@ impl<'a> RelayStart<'a> {
         })
     }
 
-    /// UDP port of TURN.
+    /// UDP port of the TURN servers.
     pub(super) fn port(&self) -> u16 {
         self.port
     }
@@ -61,13 +61,13 @@ impl<'a> RelayStart<'a> {
         urls(named.map(String::as_str), ip, self.port, tls)
     }
 
-    /// A TURN service and its sockets for each shard.
+    /// The TURN server and sockets of each shard.
     pub(super) fn turn_services(
         self,
     ) -> anyhow::Result<impl Iterator<Item = (TurnService, udp::Pair)>> {
         let count = u16::try_from(self.sockets.len()).expect("MAX_SHARDS fits");
         let nonce_secret = Entropy::System.bytes();
-        // Other scopes reach only the listed peers.
+        // With other scopes only listed peers can be reached, so the host's addresses do not matter.
         let own = match self.turn.peers {
             TurnPeers::Public => Some(OwnWatch::start().context(
                 "cannot read the host's addresses, which turn-peers public keeps clients from",
@@ -90,7 +90,7 @@ impl<'a> RelayStart<'a> {
         Ok(turn_services?.into_iter().zip(self.sockets))
     }
 
-    /// Ports of UDP and TCP, and of TLS if known.
+    /// Ports of TURN over UDP and TCP, and over TLS if known.
     fn ports(&self) -> impl Iterator<Item = u16> + use<> {
         let tls = self.turn.tls.as_ref().map(|tls| tls.port);
         std::iter::once(self.port).chain(tls)
@@ -148,8 +148,8 @@ fn is_ip(host: &str) -> bool {
     bare.parse::<IpAddr>().is_ok()
 }
 
-/// `host` is what the operator says clients should use. Without it they get the address; for TLS the name that
-/// the certificate is for, because they compare the two.
+/// `host` is the operator's setting for URLs. Without it, URLs contain the address; TLS URLs contain the name in the
+/// certificate, because clients compare the two.
 fn urls(host: Option<&str>, ip: IpAddr, port: u16, tls: Option<TlsListener>) -> Vec<String> {
     let address = match ip {
         IpAddr::V4(ip) => ip.to_string(),

@@ -11,17 +11,17 @@ use spillway_certificate::Certificates;
 use crate::config::{Tls, Turn};
 use crate::stream::{self, Listener, ListenerKind, PROTOCOLS, Renewals, Streams, TlsOptions};
 
-/// Listeners of all shards.
+/// TCP and TLS listeners of all shards.
 pub(super) struct StreamStart {
     by_shard: Vec<Vec<Listener>>,
     tls: TlsOptions,
     has_ice: bool,
 }
 
-/// A listener for TLS.
+/// Port and certificate name of the TLS listeners.
 pub(super) struct TlsListener {
     pub(super) port: u16,
-    /// The first name of the certificate that is one host's.
+    /// The first name in the certificate that is a host name, without wildcard.
     pub(super) name: Option<String>,
 }
 
@@ -34,12 +34,12 @@ impl StreamStart {
         }
     }
 
-    /// Sessions are reached over TCP at the port they have for UDP.
-    pub(super) fn bind_ice(&mut self, wished: u16, port: u16) -> anyhow::Result<()> {
+    /// Binds TCP listeners for sessions at the same port as UDP.
+    pub(super) fn bind_ice(&mut self, requested_port: u16, port: u16) -> anyhow::Result<()> {
         match self.bind(ListenerKind::Ice, "udp-port, or say ice-tcp false", port) {
             Ok(_) => self.has_ice = true,
-            // Any port would do, so it is no mistake that this one is taken.
-            Err(error) if wished == 0 => {
+            // If any port is allowed, it is not a mistake that this one is taken.
+            Err(error) if requested_port == 0 => {
                 tracing::warn!(%error, "sessions are not reached over tcp");
             }
             Err(error) => return Err(error),
@@ -47,17 +47,17 @@ impl StreamStart {
         Ok(())
     }
 
-    /// True when sessions are reached over TCP at the media port.
+    /// True when clients can connect sessions over TCP at the media port.
     pub(super) fn has_ice(&self) -> bool {
         self.has_ice
     }
 
-    /// TURN over TCP at the port it has for UDP.
+    /// Binds TCP listeners for TURN at the same port as UDP.
     pub(super) fn bind_turn(&mut self, port: u16) -> anyhow::Result<()> {
         self.bind(ListenerKind::Turn, "turn-port", port).map(drop)
     }
 
-    /// TURN inside TLS, if there shall be.
+    /// Binds TLS listeners for TURN, if configured.
     pub(super) fn bind_tls(&mut self, turn: &Turn) -> anyhow::Result<Option<TlsListener>> {
         let Some(tls) = &turn.tls else {
             return Ok(None);
@@ -68,7 +68,7 @@ impl StreamStart {
         Ok(Some(TlsListener { port, name }))
     }
 
-    /// The streams of each shard.
+    /// The streams of each shard, with its listeners.
     pub(super) fn build(self) -> anyhow::Result<Vec<Streams>> {
         let tls = self.tls;
         let streams = self.by_shard.into_iter().map(|listeners| {
@@ -89,7 +89,7 @@ impl StreamStart {
     }
 }
 
-/// TLS options with the name in the certificate. Must be called inside the runtime that serves.
+/// TLS options, and the host name in the certificate. Must be called inside the runtime that reloads the certificate.
 fn tls_options(tls: &Tls) -> anyhow::Result<(TlsOptions, Option<String>)> {
     let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
     let renewals = Arc::new(Renewals::default());
@@ -102,7 +102,7 @@ fn tls_options(tls: &Tls) -> anyhow::Result<(TlsOptions, Option<String>)> {
         .with_no_client_auth()
         .with_cert_resolver(certificates);
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
-    // Clients that come back do without a signature; they keep what that takes.
+    // Session tickets spare returning clients the signature; the state is kept by clients.
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     let options = TlsOptions {
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::stream::{Arrivals, Event};
 
-    /// On the third of February, 2101 and 2102.
+    /// Expiry dates: 3 February 2101 and 2102.
     const FIRST_END_S: u64 = 4_136_832_000;
     const SECOND_END_S: u64 = FIRST_END_S + 365 * 86_400;
 
@@ -154,7 +154,7 @@ mod tests {
             (renewals.ends_at_s(), renewals.done(), renewals.failed())
         }
 
-        /// Connects a client; returns it with the server's certificate.
+        /// Connects a client. Returns it with the server's certificate.
         async fn connect(&mut self) -> (Client, CertificateDer<'static>) {
             let provider = Arc::new(aws_lc_rs::default_provider());
             let config = ClientConfig::builder_with_provider(provider)
@@ -181,7 +181,7 @@ mod tests {
         }
     }
 
-    /// Puts a new pair where the old one was, which ends in February of `year`.
+    /// Replaces certificate and key by new ones that expire in February of `year`.
     fn renew(dir: &Path, roots: &mut RootCertStore, year: i32) -> CertificateDer<'static> {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();

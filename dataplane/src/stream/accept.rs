@@ -1,4 +1,4 @@
-//! Accepts connections within limits, with small kernel buffers, so that media does not wait in them.
+//! Accepts connections within limits, with small kernel buffers, so that media does not wait in them for long.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -17,16 +17,16 @@ use crate::limits::{
 };
 use crate::turn::{Client, StreamId, Transport};
 
-/// A client that has vanished is found out after about a minute.
+/// Interval of TCP keepalives. A client that has vanished is detected after about a minute.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
-/// Time for an acknowledgement of sent bytes: the kernel sends no keepalives while bytes are unacknowledged, and would
-/// retransmit for 15 minutes.
+/// Time limit for an acknowledgement of sent bytes. The kernel sends no keepalives while bytes are unacknowledged, and
+/// would retransmit them for 15 minutes.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 
 impl Streams {
-    /// Accepts what waits at listener `index`, within bounds. True when more may.
+    /// Accepts a bounded number of connections of listener `index`. True when more may wait.
     pub(super) fn accept(&mut self, index: usize, now: Instant) -> bool {
         for _ in 0..ACCEPTS_PER_TURN {
             let listener = &self.listeners[index];
@@ -36,8 +36,8 @@ impl Streams {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
-                    // No descriptors or no memory. Open streams go on. The next attempt is delayed, because a listener
-                    // with a waiting connection is always readable.
+                    // No descriptors or no memory. Open streams continue. The next attempt is delayed, because a
+                    // listener with a waiting connection is always readable.
                     tracing::warn!(%error, "no stream can be accepted for now");
                     self.accept_again = Some(now + ACCEPT_PAUSE);
                     self.listen(epoll::EventFlags::empty());
@@ -98,7 +98,7 @@ fn prepare(socket: &TcpStream) -> io::Result<SocketAddr> {
     socket.local_addr()
 }
 
-/// The connection that was accepted has failed, not the accepting (accept(2)).
+/// True if the error belongs to one connection, not to the listener (accept(2)).
 fn is_the_clients(error: &io::Error) -> bool {
     matches!(
         error.kind(),

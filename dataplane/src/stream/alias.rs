@@ -1,9 +1,9 @@
-//! Alias addresses: the address by which sessions know the client of a stream.
+//! Alias addresses: the addresses by which sessions know clients of streams.
 //!
-//! Tables and sessions identify clients by IP address and port. The real address of a stream would be ambiguous:
-//! behind one NAT a stream and the datagrams of another client can have the same address, and a client must not get
-//! another client's datagrams. So each stream has an alias address of an unused range. The alias also contains its
-//! shard, so no shard needs a table of other shards' streams.
+//! Tables and sessions identify clients by IP address and port. The real address of a stream would be ambiguous: behind
+//! one NAT a stream and the datagrams of another client can have the same address, and a client must not get another
+//! client's datagrams. So each stream has an alias address from an unused range. The alias also contains the shard of
+//! the stream, so no shard needs a table of other shards' streams.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -12,7 +12,7 @@ use crate::key::ShardId;
 use crate::limits::{MAX_SHARDS, MAX_STREAMS};
 use crate::turn::StreamId;
 
-/// Content of an alias address.
+/// The shard and stream that an alias address stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alias {
     /// Shard that has the stream.
@@ -21,21 +21,21 @@ pub struct Alias {
     pub stream: ShortId,
 }
 
-/// A shortened stream id: its slot, and the low bits of its number.
+/// A shortened stream id: the slot of the stream, and the low bits of its serial number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShortId(u64);
 
 const PLACE_BITS: u32 = 14;
-/// A stream that took the place of another is taken for it after four million others.
+/// Bits of the serial number: a slot is ambiguous only after four million streams.
 const NUMBER_BITS: u32 = 22;
 const SHORT_BITS: u32 = PLACE_BITS + NUMBER_BITS;
-/// The rest of a port: 0 is none.
+/// Number of shards that fit into a port; port 0 is not used.
 const PORT_BITS: u32 = 15;
 const PORT_MARK: u16 = 1 << PORT_BITS;
 const IP_BITS: u32 = 27;
-/// 240.0.0.0/5, of the range "reserved for future use" (RFC 1112 section 4).
+/// Range of IPv4 aliases: 240.0.0.0/5, "reserved for future use" (RFC 1112 section 4).
 const RANGE_V4: u32 = 0xf000_0000;
-/// 100::/64, which is for discarding (RFC 6666).
+/// Range of IPv6 aliases: 100::/64, the discard prefix (RFC 6666).
 const RANGE_V6: u128 = 0x0100 << 112;
 
 const _: () = assert!(MAX_STREAMS <= 1 << PLACE_BITS);
@@ -62,7 +62,8 @@ impl Alias {
         }
     }
 
-    /// The alias as an address, of the family of `remote`, so that the session answers from the right local address.
+    /// The alias as an address. It has the address family of `remote`, so that the session answers from the right local
+    /// address.
     pub fn address(self, remote: SocketAddr) -> SocketAddr {
         let code = u64::from(self.shard.0) << SHORT_BITS | self.stream.0;
         let host = (code >> PORT_BITS) as u32;
@@ -73,7 +74,7 @@ impl Alias {
         SocketAddr::new(ip, PORT_MARK | code as u16)
     }
 
-    /// The alias in `address`, if it is one.
+    /// The alias that `address` contains; `None` for other addresses.
     pub fn of(address: SocketAddr) -> Option<Self> {
         let host = match address.ip() {
             IpAddr::V4(ip) => u32::from(ip) ^ RANGE_V4,

@@ -1,4 +1,4 @@
-//! Messages that arrived over streams in one turn. The shard handles them after the reads, because handling may write
+//! Messages that arrived over streams in one turn. The shard handles them after all reads, because handling may write
 //! to streams.
 
 use std::net::SocketAddr;
@@ -6,24 +6,24 @@ use std::ops::Range;
 
 use crate::turn::{Client, StreamId};
 
-/// Messages, in the order they came.
+/// Events of streams in one turn, in order of arrival.
 #[derive(Debug, Default)]
 pub struct Arrivals {
     bytes: Vec<u8>,
     events: Vec<Placed>,
 }
 
-/// A message that arrived on a stream.
+/// An event of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// A message of TURN.
+    /// A TURN message arrived.
     Turn {
         /// The TURN client of the stream.
         client: Client,
         /// The STUN or ChannelData message.
         message: &'a [u8],
     },
-    /// A datagram for the media port.
+    /// A datagram for a session arrived (RFC 4571).
     Ice {
         /// The stream of the datagram.
         stream: StreamId,
@@ -31,10 +31,10 @@ pub enum Event<'a> {
         remote: SocketAddr,
         /// Our address that the client connected to.
         local: SocketAddr,
-        /// The datagram without its length prefix.
+        /// The datagram, without its length prefix.
         datagram: &'a [u8],
     },
-    /// A stream has ended.
+    /// The stream has ended.
     Gone {
         /// The TURN client of the stream.
         client: Client,
@@ -66,7 +66,7 @@ impl Arrivals {
         })
     }
 
-    /// Removes all events and keeps the memory.
+    /// Removes all events; keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.events.clear();

@@ -20,27 +20,27 @@ pub(super) struct Connection {
     pub(super) remote: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) phase: Phase,
-    /// True when the stream has an allocation or a session.
+    /// True while an allocation or a session uses the stream.
     pub(super) is_kept: bool,
     /// Time of the last change of the phase.
     pub(super) since: Instant,
-    /// Since when a message is on its way.
+    /// Arrival time of the first byte of an incomplete message; `None` between messages.
     pub(super) partial_since: Option<Instant>,
     /// Time of the last received bytes; for HTTP, also of sent bytes.
-    pub(super) heard: Instant,
-    /// True while it is in the list of connections with something to write.
+    pub(super) last_activity: Instant,
+    /// True while the connection is in the list of connections with bytes to write.
     pub(super) is_dirty: bool,
-    /// True while it is in the list of connections that may have more data.
-    pub(super) is_again: bool,
-    /// True: it ends when all is written.
+    /// True while the connection is in the list of connections that may have more data.
+    pub(super) may_have_data: bool,
+    /// True: the connection ends when all bytes are written.
     pub(super) is_closing: bool,
-    /// True: the client sends no more.
+    /// True when the client will send no more bytes.
     pub(super) has_ended: bool,
-    /// Events that epoll watches.
+    /// Events that epoll watches for the connection.
     pub(super) watched: EventFlags,
 }
 
-/// Phase of a connection.
+/// Phase of a connection, with its protocol.
 pub(super) enum Phase {
     /// The TLS handshake is not complete.
     Handshake,
@@ -48,15 +48,15 @@ pub(super) enum Phase {
     Undecided,
     /// TURN: STUN and ChannelData messages.
     Turn(Splitter<TurnStream>),
-    /// Datagrams with their length before them (RFC 4571).
+    /// Datagrams of a session, each with a length prefix (RFC 4571).
     Ice(Splitter<Prefixed>),
-    /// HTTP that is passed to the control plane.
+    /// HTTP, which is passed to the control plane.
     Http(Box<Upstream>),
-    /// It has its answer; further requests are discarded.
+    /// The response was sent; further bytes are discarded.
     Lingering,
 }
 
-/// RFC 4571: the length, and what a datagram to a session may have.
+/// A length prefix (RFC 4571) and the longest datagram for a session, in bytes.
 const MAX_ICE_FRAME_BYTES: usize = 2 + MAX_DATAGRAM_BYTES;
 
 impl Phase {
@@ -86,9 +86,9 @@ impl Connection {
             is_kept: false,
             since: now,
             partial_since: None,
-            heard: now,
+            last_activity: now,
             is_dirty: false,
-            is_again: false,
+            may_have_data: false,
             is_closing: false,
             has_ended: false,
             watched: EventFlags::IN,
@@ -104,8 +104,8 @@ impl Connection {
         Client::stream(transport, self.id, self.remote, self.local)
     }
 
-    /// Sets the detected protocol, and its deadline.
-    pub(super) fn turn_out(&mut self, phase: Phase, now: Instant) {
+    /// Sets the detected protocol; the deadlines of the phase start now.
+    pub(super) fn set_protocol(&mut self, phase: Phase, now: Instant) {
         self.phase = phase;
         self.since = now;
     }
@@ -122,7 +122,7 @@ impl Connection {
         }
     }
 
-    /// Notes whether a message is on its way.
+    /// Records whether an incomplete message is waiting for more bytes.
     pub(super) fn note_partial(&mut self, now: Instant) {
         let is_partial = match &self.phase {
             Phase::Turn(splitter) => splitter.is_within_message(),
@@ -132,25 +132,25 @@ impl Connection {
         self.partial_since = is_partial.then(|| self.partial_since.unwrap_or(now));
     }
 
-    /// Time when it has taken too long, unless something happens before; never, for an allocation's.
+    /// Time when the connection ends if nothing happens before; `None` for a stream with an allocation.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let whole = match &self.phase {
             Phase::Handshake | Phase::Undecided => Some(self.since + HANDSHAKE_TIME),
             Phase::Turn(_) if self.is_kept => None,
-            Phase::Ice(_) if self.is_kept => Some(self.heard + SESSION_SILENCE),
+            Phase::Ice(_) if self.is_kept => Some(self.last_activity + SESSION_SILENCE),
             Phase::Turn(_) | Phase::Ice(_) => Some(self.since + PROVE_TIME),
-            Phase::Http(upstream) if upstream.is_awaited() => Some(self.since + UPSTREAM_TIME),
-            Phase::Http(_) => Some(self.heard + PROXY_IDLE),
+            Phase::Http(upstream) if upstream.is_connecting() => Some(self.since + UPSTREAM_TIME),
+            Phase::Http(_) => Some(self.last_activity + PROXY_IDLE),
             Phase::Lingering => Some(self.since + LINGER_TIME),
         };
         let partial = self.partial_since.map(|since| since + MESSAGE_TIME);
-        let closing = self.is_closing.then(|| self.heard + MESSAGE_TIME);
+        let closing = self.is_closing.then(|| self.last_activity + MESSAGE_TIME);
         let all = whole.into_iter().chain(partial).chain(closing);
         all.min()
     }
 
     /// Events that epoll should watch.
-    pub(super) fn wishes(&self) -> EventFlags {
+    pub(super) fn wanted_events(&self) -> EventFlags {
         let mut flags = EventFlags::empty();
         let is_full = match &self.phase {
             Phase::Http(upstream) => upstream.waiting_bytes() >= PROXY_BYTES,

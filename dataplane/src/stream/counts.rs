@@ -4,42 +4,42 @@ use std::sync::Arc;
 
 use super::{ListenerKind, Renewals};
 
-/// Why a stream ended.
+/// Reason for the end of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum EndReason {
     /// The client or its host closed the connection.
     Left,
-    /// The bytes are no message, no handshake and no request.
+    /// The bytes are not a valid message, handshake or request.
     Garbage,
-    /// It took too long for a handshake, a message, or authentication; or it belongs to a session, and is silent.
+    /// A handshake, a message or authentication took too long, or the client of a session was silent for too long.
     TooSlow,
-    /// The client reads nothing, so nothing can be sent.
+    /// The client does not read, so nothing can be sent.
     Stuck,
-    /// There are as many streams as there may be, all together or from its address.
+    /// There are too many streams, in total or from the client's address.
     TooMany,
     /// The client requested a protocol that is not served.
     NotServed,
-    /// The request was answered completely.
+    /// The response was sent completely.
     Done,
 }
 
-/// Since the shard began.
+/// Counters of streams since the start of the shard.
 #[derive(Debug, Clone, Default)]
 pub struct Counts {
     accepted: [u64; ListenerKind::COUNT],
     ended: [u64; EndReason::COUNT],
-    /// TLS handshakes that came to their end.
+    /// Number of completed TLS handshakes.
     pub handshakes: u64,
-    /// Messages that were dropped whole because the other end was behind.
+    /// Messages that were dropped because the client reads too slowly.
     pub dropped_messages: u64,
-    /// Streams that are open now.
+    /// Number of streams that are open now.
     pub open: u64,
-    /// Bytes of messages received.
+    /// Bytes of received messages.
     pub bytes_in: u64,
-    /// Bytes handed to the kernel.
+    /// Bytes passed to the kernel.
     pub bytes_out: u64,
-    /// Reloads of the certificate of all shards, with TLS.
+    /// Reloads of the certificate, which all shards share; `None` without TLS.
     pub renewals: Option<Arc<Renewals>>,
 }
 
@@ -47,7 +47,7 @@ impl EndReason {
     /// Number of reasons for the end of a stream.
     pub const COUNT: usize = Self::Done as usize + 1;
 
-    /// All of them, in the order of their counters.
+    /// All reasons, in the order of their counters.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Left,
         Self::Garbage,
@@ -58,7 +58,7 @@ impl EndReason {
         Self::Done,
     ];
 
-    /// The label of its counter.
+    /// Label of the counter.
     pub fn label(self) -> &'static str {
         match self {
             Self::Left => "left",
@@ -76,10 +76,10 @@ impl ListenerKind {
     /// Number of listener kinds.
     pub const COUNT: usize = 3;
 
-    /// All of them, in the order of their counters.
+    /// All kinds, in the order of their counters.
     pub const ALL: [Self; Self::COUNT] = [Self::Turn, Self::Tls, Self::Ice];
 
-    /// The label of its counter.
+    /// Label of the counter.
     pub fn label(self) -> &'static str {
         match self {
             Self::Turn => "turn",
@@ -90,12 +90,12 @@ impl ListenerKind {
 }
 
 impl Counts {
-    /// Streams that came in by `kind`.
+    /// Number of connections accepted by listeners of `kind`.
     pub fn accepted(&self, kind: ListenerKind) -> u64 {
         self.accepted[kind as usize]
     }
 
-    /// Streams that ended for `reason`.
+    /// Number of streams that ended for `reason`.
     pub fn ended(&self, reason: EndReason) -> u64 {
         self.ended[reason as usize]
     }
@@ -110,7 +110,7 @@ impl Counts {
         self.open -= 1;
     }
 
-    /// Counts a connection that was refused at once.
+    /// Counts a connection that was refused immediately.
     pub(super) fn refuse(&mut self) {
         self.ended[EndReason::TooMany as usize] += 1;
     }

@@ -1,10 +1,10 @@
-//! Identifiers of streams: never reused, and they contain the stream's slot.
+//! Ids of streams: a serial number that is never reused, and the stream's slot.
 
 use crate::turn::StreamId;
 
 pub(super) const INDEX_BITS: u32 = 24;
 
-/// A name that is never used again, and says where to look.
+/// An id with this serial number and slot index.
 pub(super) fn id_of(serial: u64, index: usize) -> StreamId {
     StreamId(serial << INDEX_BITS | index as u64)
 }

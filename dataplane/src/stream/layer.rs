@@ -1,4 +1,4 @@
-//! Bytes of a connection, plain or inside TLS, and the queue of outgoing bytes.
+//! The bytes of a connection, over plain TCP or TLS, and its queue of outgoing bytes.
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
@@ -6,32 +6,32 @@ use std::net::TcpStream;
 
 use rustls::ServerConnection;
 
-/// Plain TCP or TLS under the messages.
+/// A socket with or without TLS.
 pub(super) struct Layer {
     pub(super) socket: TcpStream,
     tls: Option<Box<ServerConnection>>,
-    /// Bytes that TLS or the kernel has not taken, from `at` on.
+    /// Outgoing bytes that neither TLS nor the kernel has accepted; those before `at` are sent.
     waiting: Vec<u8>,
     at: usize,
-    /// Lengths of the messages that wait inside TLS: each becomes a record, because there are clients (coturn's
-    /// own) that take what one read gives them for one message.
+    /// Lengths of the messages that wait for TLS. Each becomes a TLS record of its own, because some clients (coturn's)
+    /// treat the result of one read as one message.
     messages: VecDeque<usize>,
-    /// The kernel took no more when it was last asked.
+    /// True if the kernel accepted no more bytes at the last attempt.
     pub(super) is_blocked: bool,
 }
 
 /// Result of a read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Took {
+pub(super) enum ReadOutcome {
     /// Number of bytes that were read.
     Bytes(usize),
     /// No bytes are available now.
     Nothing,
-    /// The other end sends no more.
+    /// The other side will send no more bytes.
     End,
 }
 
-/// Capacity that an outbox keeps when it is empty.
+/// Capacity in bytes that an empty outgoing queue keeps.
 const KEPT_BYTES: usize = 4_096;
 const KEPT_MESSAGES: usize = 32;
 /// Maximum bytes of a TLS record.
@@ -66,28 +66,30 @@ impl Layer {
     }
 
     /// Reads available bytes into `buffer`.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Took> {
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<ReadOutcome> {
         let Some(tls) = &mut self.tls else {
-            return took(self.socket.read(buffer));
+            return read_outcome(self.socket.read(buffer));
         };
         loop {
             match tls.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // The TLS connection ended without close_notify. Its data may be cut off, but every message has its
-                // length.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Took::End),
-                other => return took(other),
+                // The TLS connection ended without close_notify. Data may be missing at the end, but every message has
+                // its length.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Ok(ReadOutcome::End);
+                }
+                other => return read_outcome(other),
             }
             match tls.read_tls(&mut self.socket) {
-                Ok(0) => return Ok(Took::End),
+                Ok(0) => return Ok(ReadOutcome::End),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(Took::Nothing);
+                    return Ok(ReadOutcome::Nothing);
                 }
                 Err(error) => return Err(error),
             }
             if let Err(error) = tls.process_new_packets() {
-                // The alert that says why.
+                // Sends the TLS alert with the reason.
                 let _ = tls.write_tls(&mut self.socket);
                 return Err(io::Error::new(io::ErrorKind::InvalidData, error));
             }
@@ -95,33 +97,33 @@ impl Layer {
     }
 
     /// Reads and discards available bytes.
-    pub(super) fn discard(&mut self, buffer: &mut [u8]) -> io::Result<Took> {
-        took(self.socket.read(buffer))
+    pub(super) fn discard(&mut self, buffer: &mut [u8]) -> io::Result<ReadOutcome> {
+        read_outcome(self.socket.read(buffer))
     }
 
-    /// Bytes that wait, without what TLS and the kernel have.
+    /// Number of outgoing bytes that neither TLS nor the kernel has accepted.
     pub(super) fn waiting_bytes(&self) -> usize {
         self.waiting.len() - self.at
     }
 
-    /// True when there is something to write.
+    /// True when there are bytes to write.
     pub(super) fn wants_write(&self) -> bool {
         self.waiting_bytes() > 0 || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
-    /// Adds to what waits: of a byte stream, or to be a message with what [`end_message`](Self::end_message) ends.
+    /// Queues bytes: of a byte stream, or of a message that [`end_message`](Self::end_message) completes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.waiting.extend_from_slice(bytes);
     }
 
-    /// The last `bytes` that were pushed are a message.
+    /// The last `bytes` that were pushed are one message.
     pub(super) fn end_message(&mut self, bytes: usize) {
         if self.tls.is_some() {
             self.messages.push_back(bytes);
         }
     }
 
-    /// Writes to the kernel; returns the number of bytes taken.
+    /// Writes to the kernel. Returns the number of bytes that it accepted.
     pub(super) fn write(&mut self) -> io::Result<usize> {
         self.is_blocked = false;
         let mut written = 0;
@@ -161,7 +163,7 @@ impl Layer {
                 let length = self.messages.front().copied().unwrap_or(RECORD_BYTES);
                 let sealed = tls.writer().write(&rest[..length.min(rest.len())])?;
                 if sealed == 0 {
-                    break; // it has no more; the kernel is next
+                    break; // TLS has no more bytes; now the kernel gets them
                 }
                 self.at += sealed;
                 match self.messages.front_mut() {
@@ -173,8 +175,8 @@ impl Layer {
         nonzero(tls.write_tls(&mut self.socket)?)
     }
 
-    /// Says that nothing more will be sent.
-    pub(super) fn say_goodbye(&mut self) {
+    /// Sends close_notify (TLS), and shuts down the sending side of the socket.
+    pub(super) fn close_write(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
             let _ = tls.write_tls(&mut self.socket);
@@ -190,12 +192,12 @@ fn nonzero(bytes: usize) -> io::Result<usize> {
     }
 }
 
-pub(super) fn took(read: io::Result<usize>) -> io::Result<Took> {
+pub(super) fn read_outcome(read: io::Result<usize>) -> io::Result<ReadOutcome> {
     match read {
-        Ok(0) => Ok(Took::End),
-        Ok(bytes) => Ok(Took::Bytes(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Took::Nothing),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Took::Nothing),
+        Ok(0) => Ok(ReadOutcome::End),
+        Ok(bytes) => Ok(ReadOutcome::Bytes(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(ReadOutcome::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(ReadOutcome::Nothing),
         Err(error) => Err(error),
     }
 }

@@ -1,34 +1,34 @@
-//! The listening sockets of streams: one per shard and port, so that the kernel spreads connections.
+//! Listening sockets for streams: one per shard and port, so that the kernel distributes connections over shards.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Kind of connections of a listener.
+/// Protocol of the connections of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenerKind {
-    /// TURN as it is.
+    /// TURN over TCP, without TLS.
     Turn,
     /// TURN over TLS, and HTTP that is passed to `http-upstream`.
     Tls,
-    /// Connectivity checks and what follows them (RFC 6544), for sessions.
+    /// ICE over TCP (RFC 6544) for sessions.
     Ice,
 }
 
 /// A listening socket and its kind.
 #[derive(Debug)]
 pub struct Listener {
-    /// Kind of its connections.
+    /// Protocol of the connections.
     pub kind: ListenerKind,
     pub(super) socket: TcpListener,
 }
 
-/// Connections that wait to be accepted, of each listener.
+/// Maximum number of connections that wait to be accepted, per listener.
 const BACKLOG: i32 = 1_024;
 
-/// Binds both families of `port` (0: one the kernel chooses, the same for all) for as many shards; the
-/// port, and the listeners of each shard.
+/// Binds `port` for IPv4 and IPv6 and for each shard; with port 0 the kernel chooses a port for all. Returns the port,
+/// and the listeners of each shard.
 pub fn bind(
     kind: ListenerKind,
     setting: &str,
@@ -52,14 +52,14 @@ pub fn bind(
     Ok((port, all))
 }
 
-/// SO_REUSEPORT would let us into the group of another process of the same user, and each would get half
-/// of the other's connections.
+/// Fails if another process has `port`. SO_REUSEPORT would let us join the group of another process of the same user,
+/// and each would get half of the other's connections.
 fn refuse_shared(port: u16, setting: &str) -> io::Result<()> {
     if port == 0 {
         return Ok(());
     }
     let alone = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    // Connections of an earlier process that still linger are no obstacle.
+    // Connections of an earlier process in TIME_WAIT must not block the port.
     alone.set_reuse_address(true)?;
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
     match alone.bind(&any.into()) {

@@ -1,18 +1,19 @@
-//! All TCP of a shard: TURN over TCP and TLS, the HTTP that shares the TLS port, and sessions over TCP (RFC 6544).
+//! All TCP connections of clients on a shard: TURN over TCP and TLS, HTTP on the TLS port, and sessions over TCP (RFC
+//! 6544).
 //!
-//! No call blocks. [`Streams::poll`] does the ready work, within bounds, and puts messages into an [`Arrivals`].
+//! No call blocks. [`Streams::poll`] does a bounded amount of ready work, and puts messages into an [`Arrivals`].
 //! [`Streams::send`] queues a whole message or drops it. [`Streams::flush`] writes the queues to the kernel. The
-//! shard's loop sleeps on [`Streams::as_fd`]. An unauthenticated client gets a connection, a few kilobytes, and 30 s
-//! to get an allocation or a session.
+//! shard's loop sleeps on [`Streams::as_fd`]. An unauthenticated client gets a connection, a few kilobytes, and 30 s to
+//! get an allocation or a session.
 
-mod id; // names of streams
+mod id; // ids of streams
 mod listen; // listening sockets
-mod layer; // plain TCP or TLS
-mod upstream; // connections to the control plane's HTTP
-mod connection; // state and deadlines of one connection
+mod layer; // bytes over plain TCP or TLS
+mod upstream; // connections to the HTTP upstream
+mod connection; // phase and deadlines of one connection
 mod accept; // accepts connections
 mod take; // reads messages, and detects the protocol
-mod arrivals; // received messages of a turn
+mod arrivals; // messages received in one turn
 mod alias; // alias addresses of streams
 mod counts; // counters
 mod renewals; // reloads of the certificate
@@ -52,40 +53,40 @@ use connection::{Connection, Phase};
 /// Options of TLS connections.
 #[derive(Clone, Default)]
 pub struct TlsOptions {
-    /// Certificate and protocols; none where there is no TLS.
+    /// Certificate and ALPN protocols; `None` without TLS.
     pub config: Option<Arc<ServerConfig>>,
     /// Results of certificate reloads.
     pub renewals: Option<Arc<Renewals>>,
-    /// Address of the HTTP upstream.
+    /// Address of the HTTP upstream, if set.
     pub http: Option<SocketAddr>,
 }
 
-/// See the module's documentation.
+/// Listeners and connections of one shard.
 pub struct Streams {
     epoll: OwnedFd,
     listeners: Vec<Listener>,
     tls: TlsOptions,
     connections: Slab<Connection>,
     serial: u64,
-    /// Connections from each IPv4 address or IPv6 /64.
+    /// Number of connections from each IPv4 address or IPv6 /64.
     by_source: HashMap<u128, u16>,
     timers: Timers,
-    /// Connections with something to write.
+    /// Connections with bytes to write.
     dirty: Vec<usize>,
-    /// Connections that may have data that epoll does not report: inside TLS, or not read yet.
-    again: VecDeque<usize>,
-    /// Clients with streams that ended outside of [`Streams::poll`].
+    /// Connections that may have data that epoll does not report: decrypted by TLS, or not read yet.
+    with_more_data: VecDeque<usize>,
+    /// Clients whose streams ended outside of [`Streams::poll`].
     gone: Vec<Client>,
     buffer: Box<[u8]>,
-    /// Accepting has failed, and is tried again then.
+    /// Time of the next attempt to accept, after an error.
     accept_again: Option<Instant>,
     handshake_steps: usize,
-    /// Bytes that may still be read in this turn.
+    /// Number of bytes that may still be read in this turn.
     budget_bytes: usize,
     counts: Counts,
 }
 
-/// Object of an epoll event.
+/// The socket that an epoll event belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
     Listener(usize),
@@ -94,7 +95,7 @@ enum Token {
 }
 
 impl Streams {
-    /// Streams that come in by `listeners`.
+    /// Accepts connections of `listeners`.
     pub fn new(listeners: Vec<Listener>, tls: TlsOptions) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (index, listener) in listeners.iter().enumerate() {
@@ -112,7 +113,7 @@ impl Streams {
             by_source: HashMap::new(),
             timers: Timers::default(),
             dirty: Vec::new(),
-            again: VecDeque::new(),
+            with_more_data: VecDeque::new(),
             gone: Vec::new(),
             buffer: vec![0; STREAM_READ_BYTES].into_boxed_slice(),
             accept_again: None,
@@ -122,7 +123,7 @@ impl Streams {
         })
     }
 
-    /// Does the ready work, within bounds. True when more may be ready.
+    /// Does a bounded amount of ready work. True when more may be ready.
     pub fn poll(&mut self, now: Instant, arrivals: &mut Arrivals) -> bool {
         for client in self.gone.drain(..) {
             arrivals.gone(client);
@@ -133,7 +134,7 @@ impl Streams {
         self.handshake_steps = HANDSHAKE_STEPS_PER_TURN;
         self.budget_bytes = STREAM_BYTES_PER_TURN;
         self.time_out(now, arrivals);
-        self.go_on(now, arrivals);
+        self.read_more(now, arrivals);
         let mut events = [MaybeUninit::uninit(); STREAM_EVENTS_PER_TURN];
         let at_once = Timespec::default();
         let Ok((ready, _)) = epoll::wait(&self.epoll, &mut events, Some(&at_once)) else {
@@ -144,16 +145,16 @@ impl Streams {
             let flags = event.flags;
             more |= match Token::of(event.data.u64()) {
                 Token::Listener(index) => self.accept(index, now),
-                // The kernel reports these again, the latest ones last.
+                // The kernel reports these again, after the others.
                 Token::Client(_) | Token::Upstream(_) if self.budget_bytes == 0 => true,
                 Token::Client(index) => self.client_ready(index, flags, now, arrivals),
                 Token::Upstream(index) => self.upstream_ready(index, flags, now),
             };
         }
-        more || !self.again.is_empty()
+        more || !self.with_more_data.is_empty()
     }
 
-    /// Queues a message of `parts`, whole or not at all.
+    /// Queues a message made of `parts`, completely or not at all.
     pub fn send(&mut self, stream: StreamId, parts: [&[u8]; 3]) -> Result<(), DropReason> {
         let index = index_of(stream);
         let connection = self.connections.get_mut(index);
@@ -170,7 +171,7 @@ impl Streams {
         Ok(())
     }
 
-    /// The stream that has this short name.
+    /// The open stream with this short id, if there is one.
     pub fn named(&self, short: ShortId) -> Option<StreamId> {
         let id = self.connections.get(short.index())?.id;
         (ShortId::of(id) == short).then_some(id)
@@ -187,7 +188,7 @@ impl Streams {
                 Ok(bytes) => {
                     self.counts.bytes_out += bytes as u64;
                     if bytes > 0 && matches!(connection.phase, Phase::Http(_)) {
-                        connection.heard = now;
+                        connection.last_activity = now;
                     }
                     match connection.is_closing && !connection.layer.wants_write() {
                         true => self.finish(index, now),
@@ -199,7 +200,7 @@ impl Streams {
         }
     }
 
-    /// Marks `stream` as used by an allocation or a session. Unused streams are closed after a time.
+    /// Marks `stream` as used by an allocation or a session. Unused streams are closed after a time limit.
     pub fn keep(&mut self, stream: StreamId, is_kept: bool, now: Instant) {
         let index = index_of(stream);
         let connection = self.connections.get_mut(index);
@@ -211,7 +212,7 @@ impl Streams {
         }
     }
 
-    /// Time of the next call of [`Streams::poll`] without a ready event.
+    /// Time when [`Streams::poll`] must be called even if no event is ready.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let timers = self.timers.next();
         timers.into_iter().chain(self.accept_again).min()
@@ -239,7 +240,7 @@ impl Streams {
                 continue;
             }
             let reason = match &connection.phase {
-                Phase::Http(upstream) if upstream.is_awaited() => {
+                Phase::Http(upstream) if upstream.is_connecting() => {
                     self.upstream_failed(index, &io::ErrorKind::TimedOut.into());
                     self.after(index);
                     continue;
@@ -258,17 +259,17 @@ impl Streams {
         }
     }
 
-    /// Reads on where more was, the longest ago first.
-    fn go_on(&mut self, now: Instant, arrivals: &mut Arrivals) {
-        for _ in 0..self.again.len().min(STREAM_EVENTS_PER_TURN) {
+    /// Reads from connections that had more data, the longest waiting one first.
+    fn read_more(&mut self, now: Instant, arrivals: &mut Arrivals) {
+        for _ in 0..self.with_more_data.len().min(STREAM_EVENTS_PER_TURN) {
             if self.budget_bytes == 0 {
                 return;
             }
-            let Some(index) = self.again.pop_front() else {
+            let Some(index) = self.with_more_data.pop_front() else {
                 return;
             };
             if let Some(connection) = self.connections.get_mut(index) {
-                connection.is_again = false;
+                connection.may_have_data = false;
                 self.client_ready(index, epoll::EventFlags::IN, now, arrivals);
             }
         }
@@ -278,8 +279,7 @@ impl Streams {
         self.budget_bytes = self.budget_bytes.saturating_sub(bytes);
     }
 
-    /// A deadline that is no more is left where it is, and found to be none when it comes: taken out, it
-    /// would stay in the heap all the same.
+    /// A deadline that no longer applies stays in the heap, and is ignored when its time comes.
     fn set_timer(&mut self, index: usize) {
         let connection = self.connections.get(index);
         if let Some(deadline) = connection.and_then(Connection::deadline) {
@@ -287,7 +287,7 @@ impl Streams {
         }
     }
 
-    /// Connection `index` got its whole answer; further bytes are discarded for a while.
+    /// The response of connection `index` is complete; further bytes are discarded for some time.
     fn finish(&mut self, index: usize, now: Instant) {
         let Some(connection) = self.connections.get_mut(index) else {
             return;
@@ -295,8 +295,8 @@ impl Streams {
         if connection.has_ended {
             return self.end_outside(index, EndReason::Done);
         }
-        connection.layer.say_goodbye();
-        connection.turn_out(Phase::Lingering, now);
+        connection.layer.close_write();
+        connection.set_protocol(Phase::Lingering, now);
         connection.is_closing = false;
         self.after(index);
     }
@@ -304,7 +304,7 @@ impl Streams {
     fn listen(&self, flags: epoll::EventFlags) {
         for (index, listener) in self.listeners.iter().enumerate() {
             let token = Token::Listener(index).data();
-            // The descriptor was added, so this cannot fail otherwise.
+            // Cannot fail, because the descriptor was added before.
             let _ = epoll::modify(&self.epoll, &listener.socket, token, flags);
         }
     }
@@ -314,11 +314,11 @@ impl Streams {
         let Some(connection) = self.connections.get_mut(index) else {
             return;
         };
-        let wishes = connection.wishes();
-        if wishes != connection.watched {
-            connection.watched = wishes;
+        let wanted_events = connection.wanted_events();
+        if wanted_events != connection.watched {
+            connection.watched = wanted_events;
             let (token, socket) = (Token::Client(index).data(), &connection.layer.socket);
-            let _ = epoll::modify(&self.epoll, socket, token, wishes);
+            let _ = epoll::modify(&self.epoll, socket, token, wanted_events);
         }
     }
 
@@ -333,10 +333,11 @@ impl Streams {
         self.gone.extend(client);
     }
 
-    /// Closing takes its sockets out of the epoll set. The client, if the owner has heard of it.
+    /// Removes a connection; closing removes its sockets from the epoll set. Returns the client, if an event was
+    /// reported for it.
     fn remove(&mut self, index: usize, reason: EndReason) -> Option<Client> {
         let mut connection = self.connections.try_remove(index)?;
-        connection.layer.say_goodbye();
+        connection.layer.close_write();
         self.timers.clear(index);
         self.counts.end(reason);
         let client = connection.client();

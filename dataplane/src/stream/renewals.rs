@@ -1,11 +1,11 @@
-//! Results of certificate reloads: counted by the task that reloads, and read for the metrics. Shards only pass the
-//! counters on with their reports, because there is one certificate for all shards.
+//! Counters of certificate reloads: written by the task that reloads, read for the metrics. Shards pass the counters on
+//! with their reports, because all shards share one certificate.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use spillway_certificate::Observer;
 
-/// Since the certificate was first read. The numbers stand alone, so none of them orders anything else.
+/// Counters since the first read of the certificate. They are independent, so relaxed atomics are enough.
 #[derive(Debug, Default)]
 pub struct Renewals {
     ends_at_s: AtomicU64,
@@ -19,12 +19,12 @@ impl Renewals {
         self.ends_at_s.load(Ordering::Relaxed)
     }
 
-    /// Certificates that were swapped while serving.
+    /// Number of certificates that were replaced.
     pub fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// New ones that could not be used.
+    /// Number of new certificates that could not be used.
     pub fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }

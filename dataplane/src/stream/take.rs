@@ -1,23 +1,23 @@
-//! Reads connections: splits bytes into messages, and detects the protocol of a connection.
+//! Reads connections: detects their protocol, and splits bytes into messages.
 
 use std::time::Instant;
 
 use rustix::event::epoll::{self, EventFlags};
 
 use super::connection::{Connection, Phase};
-use super::layer::Took;
+use super::layer::ReadOutcome;
 use super::upstream::{BAD_GATEWAY, NOT_SERVED, Upstream};
 use super::{Arrivals, EndReason, Streams, Token, mark};
 use crate::limits::{PROXY_BYTES, READS_PER_STREAM};
 
-/// Names of the ALPN protocols (RFC 7443, RFC 7301).
+/// ALPN protocols (RFC 7443, RFC 7301).
 const STUN_TURN: &[u8] = b"stun.turn";
 const HTTP_1_1: &[u8] = b"http/1.1";
-/// ALPN protocols inside TLS; for a client that offers both, the first is chosen.
+/// ALPN protocols offered over TLS, in order of preference.
 pub const PROTOCOLS: [&[u8]; 2] = [STUN_TURN, HTTP_1_1];
 
 impl Streams {
-    /// The kernel says that connection `index` can be read or written. True when more may be there.
+    /// Handles readiness of connection `index`. True when more may be ready.
     pub(super) fn client_ready(
         &mut self,
         index: usize,
@@ -31,14 +31,14 @@ impl Streams {
         if flags.contains(EventFlags::OUT) {
             mark(&mut self.dirty, connection, index);
         }
-        // Errors and hang-ups are found by reading.
+        // Errors and hang-ups are detected by reading.
         let is_readable = flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR);
         if !is_readable {
             return false;
         }
-        if !connection.wishes().contains(EventFlags::IN) {
-            // More data will be reported again after a read. The kernel reports a closed connection in every call,
-            // whatever was asked for.
+        if !connection.wanted_events().contains(EventFlags::IN) {
+            // More data will be reported after a read. The kernel always reports a closed connection, whatever events
+            // are watched.
             if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
                 self.end(index, EndReason::Left, arrivals);
             }
@@ -68,17 +68,17 @@ impl Streams {
         true
     }
 
-    /// Connection `index` may have more than the kernel will tell of.
+    /// Connection `index` may have data that the kernel does not report.
     fn read_again(&mut self, index: usize) {
         if let Some(connection) = self.connections.get_mut(index)
-            && !connection.is_again
+            && !connection.may_have_data
         {
-            connection.is_again = true;
-            self.again.push_back(index);
+            connection.may_have_data = true;
+            self.with_more_data.push_back(index);
         }
     }
 
-    /// True when something came, so that there may be more.
+    /// Reads once. True when bytes arrived, so that there may be more.
     fn read_once(
         &mut self,
         index: usize,
@@ -88,34 +88,34 @@ impl Streams {
         let connection = &mut self.connections[index];
         if matches!(connection.phase, Phase::Lingering) {
             return match connection.layer.discard(&mut self.buffer) {
-                Ok(Took::Bytes(bytes)) => {
+                Ok(ReadOutcome::Bytes(bytes)) => {
                     self.spend(bytes);
                     Ok(true)
                 }
-                Ok(Took::Nothing) => Ok(false),
-                Ok(Took::End) | Err(_) => Err(EndReason::Done),
+                Ok(ReadOutcome::Nothing) => Ok(false),
+                Ok(ReadOutcome::End) | Err(_) => Err(EndReason::Done),
             };
         }
-        let took = connection.layer.read(&mut self.buffer);
+        let read_outcome = connection.layer.read(&mut self.buffer);
         if matches!(connection.phase, Phase::Handshake) && !connection.layer.is_handshaking() {
             self.counts.handshakes += 1;
             let phase = self.agreed(index)?;
-            self.connections[index].turn_out(phase, now);
+            self.connections[index].set_protocol(phase, now);
         }
         let connection = &mut self.connections[index];
         if connection.layer.wants_write() {
             mark(&mut self.dirty, connection, index);
         }
-        match took {
-            Ok(Took::Bytes(bytes)) => {
+        match read_outcome {
+            Ok(ReadOutcome::Bytes(bytes)) => {
                 self.counts.bytes_in += bytes as u64;
                 self.take(index, bytes, now, arrivals)?;
                 self.spend(bytes);
                 Ok(!self.connections[index].is_closing)
             }
-            Ok(Took::Nothing) => Ok(false),
-            Ok(Took::End) => match &mut self.connections[index].phase {
-                // The answer is still to come.
+            Ok(ReadOutcome::Nothing) => Ok(false),
+            Ok(ReadOutcome::End) => match &mut self.connections[index].phase {
+                // The response is not complete yet.
                 Phase::Http(upstream) => {
                     upstream.client_ended();
                     self.connections[index].has_ended = true;
@@ -154,7 +154,7 @@ impl Streams {
         arrivals: &mut Arrivals,
     ) -> Result<(), EndReason> {
         if self.connections[index].is_closing {
-            return Ok(()); // it gets its answer; other bytes are ignored
+            return Ok(()); // the response is being sent; other bytes are ignored
         }
         if matches!(self.connections[index].phase, Phase::Undecided) {
             let phase = match self.buffer[0] {
@@ -162,18 +162,18 @@ impl Streams {
                 b'A'..=b'Z' => self.http(index),
                 _ => return Err(EndReason::Garbage),
             };
-            self.connections[index].turn_out(phase, now);
+            self.connections[index].set_protocol(phase, now);
         }
         let connection = &mut self.connections[index];
         let client = connection.client();
-        connection.heard = now;
+        connection.last_activity = now;
         let mut input = &self.buffer[..bytes];
         match &mut connection.phase {
             Phase::Turn(splitter) => {
                 while let Some(message) =
                     splitter.next(&mut input).map_err(|_| EndReason::Garbage)?
                 {
-                    connection.partial_since = None; // another one begins
+                    connection.partial_since = None; // another message starts
                     arrivals.turn(client, message);
                 }
             }
@@ -196,12 +196,12 @@ impl Streams {
         Ok(())
     }
 
-    /// The connection speaks HTTP: its upstream, or what there is to say instead.
+    /// Handles HTTP: connects to the upstream, or prepares an error response.
     fn http(&mut self, index: usize) -> Phase {
         let upstream = self.tls.http.map(|to| {
             let mut upstream = Upstream::connect(to)?;
             let token = Token::Upstream(index).data();
-            upstream.watched = upstream.wishes(0);
+            upstream.watched = upstream.wanted_events(0);
             epoll::add(&self.epoll, &upstream.socket, token, upstream.watched)?;
             std::io::Result::Ok(upstream)
         });
@@ -209,24 +209,24 @@ impl Streams {
             Some(Ok(upstream)) => Phase::Http(Box::new(upstream)),
             Some(Err(error)) => {
                 tracing::warn!(%error, "http cannot be passed on");
-                self.say_and_close(index, BAD_GATEWAY);
+                self.respond_and_close(index, BAD_GATEWAY);
                 Phase::Undecided
             }
             None => {
-                self.say_and_close(index, NOT_SERVED);
+                self.respond_and_close(index, NOT_SERVED);
                 Phase::Undecided
             }
         }
     }
 
-    fn say_and_close(&mut self, index: usize, said: &[u8]) {
+    fn respond_and_close(&mut self, index: usize, response: &[u8]) {
         let connection = &mut self.connections[index];
-        connection.layer.push(said);
+        connection.layer.push(response);
         connection.is_closing = true;
         mark(&mut self.dirty, connection, index);
     }
 
-    /// The kernel says that the upstream of connection `index` can be read or written.
+    /// Handles readiness of the upstream of connection `index`.
     pub(super) fn upstream_ready(&mut self, index: usize, flags: EventFlags, now: Instant) -> bool {
         if flags.contains(EventFlags::OUT) {
             self.write_upstream(index);
@@ -245,32 +245,32 @@ impl Streams {
         more
     }
 
-    /// True when something came.
+    /// True when bytes arrived.
     fn read_upstream(&mut self, index: usize, now: Instant) -> bool {
         let Some((connection, upstream)) = proxied(&mut self.connections, index) else {
             return false;
         };
-        if upstream.is_over || connection.waiting_bytes() >= PROXY_BYTES {
+        if upstream.has_ended || connection.waiting_bytes() >= PROXY_BYTES {
             return false;
         }
-        let took = upstream.read(&mut self.buffer);
-        match took {
-            Ok(Took::Bytes(bytes)) => {
+        let read_outcome = upstream.read(&mut self.buffer);
+        match read_outcome {
+            Ok(ReadOutcome::Bytes(bytes)) => {
                 connection.push(&self.buffer[..bytes]);
                 let connection = &mut self.connections[index];
-                connection.heard = now;
+                connection.last_activity = now;
                 mark(&mut self.dirty, connection, index);
                 self.spend(bytes);
                 true
             }
-            Ok(Took::Nothing) => false,
-            Ok(Took::End) if upstream.is_deaf => {
-                // The write may have consumed the reset, so the read does not report it.
+            Ok(ReadOutcome::Nothing) => false,
+            Ok(ReadOutcome::End) if upstream.rejects_writes => {
+                // The write may have consumed the error, so the read does not report it.
                 self.upstream_failed(index, &std::io::ErrorKind::ConnectionReset.into());
                 false
             }
-            Ok(Took::End) => {
-                self.say_and_close(index, &[]);
+            Ok(ReadOutcome::End) => {
+                self.respond_and_close(index, &[]);
                 false
             }
             Err(error) => {
@@ -293,39 +293,39 @@ impl Streams {
         let Some((_, upstream)) = proxied(&mut self.connections, index) else {
             return;
         };
-        upstream.is_over = true;
+        upstream.has_ended = true;
         tracing::debug!(%error, "http is passed on no further");
-        let said: &[u8] = match upstream.has_answered {
-            true => &[], // an answer is under way, so no error can be sent
+        let response: &[u8] = match upstream.has_answered {
+            true => &[], // the response has begun, so no error can be sent
             false => BAD_GATEWAY,
         };
-        self.say_and_close(index, said);
+        self.respond_and_close(index, response);
     }
 
-    /// Updates the watched events of both halves.
+    /// Updates the events that epoll watches for both sides.
     pub(super) fn after(&mut self, index: usize) {
         self.watch(index);
         let Some(connection) = self.connections.get_mut(index) else {
             return;
         };
         if let Phase::Http(upstream) = &mut connection.phase {
-            let wishes = upstream.wishes(connection.layer.waiting_bytes());
+            let wanted_events = upstream.wanted_events(connection.layer.waiting_bytes());
             let (token, socket) = (Token::Upstream(index).data(), &upstream.socket);
-            // epoll always reports a hang-up, so a half with no events is removed.
-            let _ = match (upstream.watched.is_empty(), wishes.is_empty()) {
+            // epoll always reports a hang-up, so a socket without watched events is removed.
+            let _ = match (upstream.watched.is_empty(), wanted_events.is_empty()) {
                 (true, true) => Ok(()),
-                (true, false) => epoll::add(&self.epoll, socket, token, wishes),
+                (true, false) => epoll::add(&self.epoll, socket, token, wanted_events),
                 (false, true) => epoll::delete(&self.epoll, socket),
-                (false, false) if wishes == upstream.watched => Ok(()),
-                (false, false) => epoll::modify(&self.epoll, socket, token, wishes),
+                (false, false) if wanted_events == upstream.watched => Ok(()),
+                (false, false) => epoll::modify(&self.epoll, socket, token, wanted_events),
             };
-            upstream.watched = wishes;
+            upstream.watched = wanted_events;
         }
         self.set_timer(index);
     }
 }
 
-/// Both halves of a connection that passes HTTP on.
+/// Both sides of a connection that passes HTTP on.
 fn proxied(
     connections: &mut slab::Slab<Connection>,
     index: usize,

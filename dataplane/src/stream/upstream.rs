@@ -1,4 +1,4 @@
-//! The upstream half of an HTTP connection: our connection to the control plane. Bytes are copied in both directions.
+//! The upstream side of an HTTP connection: our connection to the control plane. Bytes are copied in both directions.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -7,38 +7,38 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use rustix::event::epoll::EventFlags;
 
-use super::layer::{Took, took};
+use super::layer::{ReadOutcome, read_outcome};
 use crate::limits::PROXY_BYTES;
 
 pub(super) struct Upstream {
     pub(super) socket: TcpStream,
     is_connected: bool,
-    /// Bytes of the client that the upstream has not taken.
+    /// Bytes of the client that the upstream has not accepted.
     waiting: Vec<u8>,
-    /// The client sends no more.
+    /// True when the client will send no more bytes.
     client_ended: bool,
-    /// True: it accepts no more bytes, but its answer may be readable.
-    pub(super) is_deaf: bool,
-    /// True: it sends no more.
-    pub(super) is_over: bool,
-    /// True when the upstream has sent a byte.
+    /// True when the upstream accepts no more bytes; its response may still be readable.
+    pub(super) rejects_writes: bool,
+    /// True when the upstream will send no more bytes.
+    pub(super) has_ended: bool,
+    /// True when the upstream has sent at least one byte.
     pub(super) has_answered: bool,
-    /// Events that epoll watches; empty when it is not registered.
+    /// Events that epoll watches; empty while the socket is not registered.
     pub(super) watched: EventFlags,
 }
 
-/// Capacity that is kept when nothing waits.
+/// Capacity in bytes that an empty queue keeps.
 const KEPT_BYTES: usize = 4_096;
 
-/// Answer to the client when the upstream does not answer.
+/// Response to the client when the upstream does not respond.
 pub(super) const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\n\
     Content-Type: text/plain\r\nContent-Length: 42\r\n\r\nsignaling is not reachable from this node\n";
-/// Answer to the client where HTTP is not served.
+/// Response to the client when HTTP is not served.
 pub(super) const NOT_SERVED: &[u8] = b"HTTP/1.1 421 Misdirected Request\r\nConnection: close\r\n\
     Content-Type: text/plain\r\nContent-Length: 30\r\n\r\nonly turn is served over here\n";
 
 impl Upstream {
-    /// Begins to connect to the control plane's HTTP address.
+    /// Starts a connection to the upstream at `to`.
     pub(super) fn connect(to: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
@@ -53,16 +53,16 @@ impl Upstream {
             is_connected: false,
             waiting: Vec::new(),
             client_ended: false,
-            is_deaf: false,
-            is_over: false,
+            rejects_writes: false,
+            has_ended: false,
             has_answered: false,
             watched: EventFlags::empty(),
         })
     }
 
-    /// Adds bytes for the upstream, if it still reads.
+    /// Queues bytes for the upstream, unless it accepts no more.
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        if !self.is_deaf {
+        if !self.rejects_writes {
             self.waiting.extend_from_slice(bytes);
         }
     }
@@ -75,15 +75,15 @@ impl Upstream {
         self.waiting.len()
     }
 
-    /// True until the connection to the upstream succeeds or fails.
-    pub(super) fn is_awaited(&self) -> bool {
-        !self.is_connected && !self.is_over
+    /// True until the connection succeeds or fails.
+    pub(super) fn is_connecting(&self) -> bool {
+        !self.is_connected && !self.has_ended
     }
 
-    /// Events that epoll should watch while `due_bytes` wait for its client.
-    pub(super) fn wishes(&self, due_bytes: usize) -> EventFlags {
+    /// Events that epoll should watch while `due_bytes` wait for the client.
+    pub(super) fn wanted_events(&self, due_bytes: usize) -> EventFlags {
         let mut flags = EventFlags::empty();
-        if self.is_over {
+        if self.has_ended {
             return flags;
         }
         if due_bytes < PROXY_BYTES {
@@ -95,7 +95,8 @@ impl Upstream {
         flags
     }
 
-    /// The upstream is writable, perhaps for the first time. A failed write is no error: its answer may be readable.
+    /// Writes queued bytes; the first call also completes the connection. A failed write is not an error, because the
+    /// response may be readable.
     pub(super) fn write(&mut self) -> io::Result<()> {
         if !self.is_connected {
             if let Some(error) = self.socket.take_error()? {
@@ -114,7 +115,7 @@ impl Upstream {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     tracing::debug!(%error, "http is passed on no further");
-                    self.is_deaf = true;
+                    self.rejects_writes = true;
                     written = self.waiting.len();
                 }
             }
@@ -124,18 +125,18 @@ impl Upstream {
             self.waiting.shrink_to(KEPT_BYTES);
         }
         if self.waiting.is_empty() && self.client_ended {
-            self.client_ended = false; // reported once
+            self.client_ended = false; // end of stream is sent once
             let _ = self.socket.shutdown(Shutdown::Write);
         }
         Ok(())
     }
 
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Took> {
-        let got = took(self.socket.read(buffer));
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<ReadOutcome> {
+        let got = read_outcome(self.socket.read(buffer));
         match got {
-            Ok(Took::Bytes(_)) => self.has_answered = true,
-            Ok(Took::End) => self.is_over = true,
-            Ok(Took::Nothing) | Err(_) => {}
+            Ok(ReadOutcome::Bytes(_)) => self.has_answered = true,
+            Ok(ReadOutcome::End) => self.has_ended = true,
+            Ok(ReadOutcome::Nothing) | Err(_) => {}
         }
         got
     }

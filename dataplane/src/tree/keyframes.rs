@@ -1,7 +1,7 @@
 //! Keyframe requests of one track: merged, throttled, repeated until answered, and passed on.
 //!
-//! Thousands of subscribers may ask in the same moment; the publisher hears it once. A keyframe costs
-//! every subscriber of the layer, so requests within [`KEYFRAME_INTERVAL`] of the last one wait.
+//! Thousands of subscribers may request a keyframe at once; the publisher gets one request. A keyframe costs bandwidth
+//! for every subscriber of the layer, so requests within [`KEYFRAME_INTERVAL`] of the last one wait.
 
 use std::time::Instant;
 
@@ -9,12 +9,13 @@ use super::source::Source;
 use crate::key::{LayerIndex, LayerSet};
 use crate::limits::{KEYFRAME_INTERVAL, KEYFRAME_RETRY, MAX_LAYERS};
 
-/// The requests of one track that wait for a keyframe on one shard.
+/// Pending keyframe requests of one track on one shard.
 #[derive(Debug, Default)]
 pub struct Keyframes {
-    /// What is asked of the publisher or the link, where the track enters the node here.
+    /// Requests to the publisher or link, if the track enters the node on this shard.
     at_origin: KeyframeRequests,
-    /// When the home was asked, by layer: no answer may mean that it was lost on the way.
+    /// Time of the last request to the home of the track, per layer. Requests without an answer may be lost and are
+    /// repeated.
     asked: [Option<Instant>; MAX_LAYERS],
 }
 
@@ -23,7 +24,7 @@ impl Keyframes {
     pub fn request(&mut self, source: Source, layer: LayerIndex, now: Instant) -> bool {
         match source {
             Source::Session(_) | Source::Link(_) => self.at_origin.request(layer, now),
-            // It is repeated until it is answered: asking more often would only cost messages.
+            // A pending request is repeated anyway; another one would only cost messages.
             Source::Shard(_) => {
                 let asked = &mut self.asked[layer.index()];
                 let is_first = asked.is_none();
@@ -33,17 +34,18 @@ impl Keyframes {
         }
     }
 
-    /// A keyframe of `layer` came from where the track enters the node.
+    /// A keyframe of `layer` entered the node on this shard, from the publisher or a link.
     pub fn entered(&mut self, layer: LayerIndex) {
         self.at_origin.answered(layer);
     }
 
-    /// A keyframe of `layer` came, from here or from the home of the track.
+    /// A keyframe of `layer` arrived at this shard, from its own session or from the home of the track.
     pub fn arrived(&mut self, layer: LayerIndex) {
         self.asked[layer.index()] = None;
     }
 
-    /// Layers for which `source` has to be asked again, where subscribers here need those in `needed`.
+    /// Layers for which the request to `source` must be repeated, among those that subscribers of this shard need
+    /// (`needed`).
     pub fn due(
         &mut self,
         source: Option<Source>,
@@ -66,18 +68,18 @@ impl Keyframes {
         due
     }
 
-    /// True while a keyframe is awaited.
+    /// True while a request has no answer.
     pub fn is_waiting(&self) -> bool {
         self.at_origin.is_waiting() || self.asked.iter().any(Option::is_some)
     }
 
-    /// The track no longer enters the node here.
+    /// The track no longer enters the node on this shard.
     pub fn left(&mut self) {
         self.at_origin = KeyframeRequests::default();
     }
 }
 
-/// What is asked of the publisher of one track.
+/// Keyframe requests to the publisher of one track, by layer.
 #[derive(Debug, Default)]
 struct KeyframeRequests {
     by_layer: [Layer; MAX_LAYERS],
@@ -87,7 +89,7 @@ struct KeyframeRequests {
 struct Layer {
     last_sent: Option<Instant>,
     wanted: bool,
-    /// A keyframe came after the last request, so a new request is for a later one.
+    /// True if a keyframe arrived after the last request, so a new request is for a later keyframe.
     answered: bool,
 }
 
@@ -105,14 +107,14 @@ impl KeyframeRequests {
         waited
     }
 
-    /// A keyframe of `layer` arrived and answers all pending requests.
+    /// A keyframe of `layer` arrived; it answers all pending requests for the layer.
     fn answered(&mut self, layer: LayerIndex) {
         let state = &mut self.by_layer[layer.index()];
         state.wanted = false;
         state.answered = true;
     }
 
-    /// Layers for which the publisher has to be asked (again) now.
+    /// Layers for which a request must be sent to the publisher now, first or again.
     fn due(&mut self, now: Instant) -> impl Iterator<Item = LayerIndex> + use<> {
         let mut due = [false; MAX_LAYERS];
         for (due, state) in due.iter_mut().zip(&mut self.by_layer) {
@@ -135,7 +137,7 @@ impl KeyframeRequests {
             .map(|(layer, _)| LayerIndex(layer))
     }
 
-    /// True while a keyframe is awaited.
+    /// True while a request has no answer.
     fn is_waiting(&self) -> bool {
         self.by_layer.iter().any(|layer| layer.wanted)
     }
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_right_after_a_keyframe_waits_the_interval_only() {
+    fn a_request_right_after_a_keyframe_waits_only_the_interval() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut requests = KeyframeRequests::default();

@@ -1,7 +1,7 @@
 //! Messages between nodes about tracks, the same in both directions, and the queue of one link.
 //!
-//! The carrier of the link takes messages out with [`LinkQueue::poll`]. If the queue is full, the caller drops the
-//! media and counts it. Control messages go first: they are few, and say which media is needed.
+//! The carrier of the link takes messages out with [`LinkQueue::poll`]. If the media queue is full, the caller drops
+//! and counts the packet. Control messages are sent before media: they are few, and decide which media is needed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,24 +11,24 @@ use crate::limits::{LINK_MESSAGES, LINK_PACKETS};
 use crate::media::packet::MediaPacket;
 use crate::media::track::{TrackInfo, TrackStatus};
 
-/// One message of one node to another.
+/// A message from one node to another.
 #[derive(Debug, Clone)]
 pub enum LinkMessage {
-    /// What a track is that the receiver asked for, and what was measured of it last.
+    /// Description and latest measurements of a track that the receiver requested.
     Track(Arc<TrackInfo>, TrackStatus),
-    /// A track is not, or no longer, sent by the sender.
+    /// The sender does not send this track, or no longer.
     Gone(TrackKey),
-    /// What is measured of a track now.
+    /// New measurements of a track.
     Status(TrackKey, TrackStatus),
-    /// The sender needs these layers of a track, all that it needs; none ends the copies.
+    /// All layers of a track that the sender needs; an empty set ends the copies.
     Interest(TrackKey, LayerSet),
-    /// The sender needs a keyframe.
+    /// The sender needs a keyframe of this layer.
     Keyframe(TrackKey, LayerIndex),
     /// A packet of a layer that the receiver needs, with the publisher's numbers.
     Media(MediaPacket),
 }
 
-/// What waits to be sent over one link.
+/// Messages and media that wait to be sent over one link.
 #[derive(Debug, Default)]
 pub struct LinkQueue {
     messages: VecDeque<LinkMessage>,
@@ -36,7 +36,7 @@ pub struct LinkQueue {
     is_broken: bool,
 }
 
-/// The queue of a link is full.
+/// The link's queue of media, or of control messages, is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{LINK_PACKETS} packets or {LINK_MESSAGES} messages wait already for a link that does not take them"
@@ -44,7 +44,7 @@ pub struct LinkQueue {
 pub struct LinkFull;
 
 impl LinkQueue {
-    /// Adds `message` behind all that were added before.
+    /// Queues `message` behind all earlier messages of its kind.
     pub fn push(&mut self, message: LinkMessage) -> Result<(), LinkFull> {
         match message {
             LinkMessage::Media(packet) if self.media.len() < LINK_PACKETS => {
@@ -63,12 +63,12 @@ impl LinkQueue {
         }
     }
 
-    /// True once a message did not fit: what the other node was told has a hole, and the link has to be closed.
+    /// True after a control message did not fit: the other node has an incomplete state, so the link must be closed.
     pub fn is_broken(&self) -> bool {
         self.is_broken
     }
 
-    /// The next to send: messages in their order, then media in its order.
+    /// Removes the next message to send: control messages first, then media, each in order.
     pub fn poll(&mut self) -> Option<LinkMessage> {
         let media = || self.media.pop_front().map(LinkMessage::Media);
         self.messages.pop_front().or_else(media)

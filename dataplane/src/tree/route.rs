@@ -1,4 +1,5 @@
-//! State of a track on one shard: its source, the layers that each receiver needs, and its targets.
+//! State of a track on one shard: its source, the layers needed by subscribers, shards and links, and the targets of
+//! copies.
 
 use std::time::Instant;
 
@@ -7,57 +8,57 @@ use super::source::{Origin, Source, Target};
 use crate::key::{LayerIndex, LayerSet, ShardId};
 use crate::limits::MAX_LAYERS;
 
-/// See the module's documentation.
+/// Source, demand and targets of one track on one shard.
 #[derive(Debug, Default)]
 pub struct TrackRoute {
-    /// The shard where it enters the node.
+    /// The shard where the track enters the node; `None` while it is not published.
     home: Option<ShardId>,
-    /// How, where that is this shard.
+    /// How the track enters the node, if that is on this shard.
     origin: Option<Origin>,
     /// Targets of copies from here, with their layers; empty if the track does not enter the node here.
     targets: Vec<(Target, LayerSet)>,
-    /// For each layer, how many subscribers of this shard need it.
+    /// Number of subscribers of this shard that need each layer.
     local: [u32; MAX_LAYERS],
-    /// What its source was told that is needed.
-    told: LayerSet,
+    /// The needed layers that were last reported to the source.
+    reported: LayerSet,
     keyframes: Keyframes,
 }
 
 impl TrackRoute {
-    /// Where it enters the node.
+    /// The shard where the track enters the node.
     pub fn home(&self) -> Option<ShardId> {
         self.home
     }
 
-    /// How it enters the node, where that is this shard.
+    /// How the track enters the node, if that is on this shard.
     pub fn origin(&self) -> Option<Origin> {
         self.origin
     }
 
-    /// It enters the node on `home` from now on, which was told nothing yet.
+    /// Sets the shard where the track enters the node. The needed layers will be reported to it.
     pub fn set_home(&mut self, home: Option<ShardId>) {
         self.home = home;
-        self.told = LayerSet::NONE;
+        self.reported = LayerSet::NONE;
     }
 
     /// The track enters the node here. Existing targets stay.
     pub fn enter(&mut self, origin: Origin) {
         self.origin = Some(origin);
         if let Origin::Link(link) = origin {
-            // What comes from a node does not go back there.
+            // A node gets no copies of a track that it sends.
             self.targets
                 .retain(|(target, _)| *target != Target::Link(link));
         }
     }
 
-    /// The track does not enter the node here any more. Returns its targets.
+    /// The track no longer enters the node here. Returns its targets.
     pub fn leave(&mut self) -> Vec<(Target, LayerSet)> {
         self.origin = None;
         self.keyframes.left();
         std::mem::take(&mut self.targets)
     }
 
-    /// Where this shard, `here`, gets it from.
+    /// The source that shard `here` gets the track from.
     pub fn source(&self, here: ShardId) -> Option<Source> {
         let home = self.home.filter(|home| *home != here);
         let origin = self.origin.map(Source::from);
@@ -70,12 +71,12 @@ impl TrackRoute {
         needed.map(|(layer, _)| LayerIndex(layer)).collect()
     }
 
-    /// True when a subscriber needs `layer`, here or behind a target.
+    /// True when a subscriber of this shard or a target needs `layer`.
     pub fn is_needed(&self, layer: LayerIndex) -> bool {
         self.demand().contains(layer)
     }
 
-    /// A subscriber of this shard needs `after` instead of `before`.
+    /// Updates the counts: a subscriber of this shard now needs `after` instead of `before`.
     pub fn count(&mut self, before: LayerSet, after: LayerSet) {
         for (index, count) in self.local.iter_mut().enumerate() {
             let layer = LayerIndex(index as u8);
@@ -87,7 +88,7 @@ impl TrackRoute {
         }
     }
 
-    /// `target` needs `layers`, all that it needs. False where the track does not enter the node here, or comes from there.
+    /// Sets the layers that `target` needs. False if the track does not enter the node here, or comes from `target`.
     pub fn set_demand(&mut self, target: Target, layers: LayerSet) -> bool {
         let is_source = match (self.origin, target) {
             (None, _) => true,
@@ -109,19 +110,19 @@ impl TrackRoute {
         &self.targets
     }
 
-    /// The source to tell the needed layers, if these changed. A publisher on this shard is not told: it sends all its
-    /// layers.
-    pub fn demand_news(&mut self, here: ShardId) -> Option<(Source, LayerSet)> {
+    /// The source and the needed layers to report, if these changed. Nothing is reported to a publisher on this shard:
+    /// it sends all its layers.
+    pub fn changed_demand(&mut self, here: ShardId) -> Option<(Source, LayerSet)> {
         let source = self.source(here)?;
         if let Source::Session(_) = source {
             return None;
         }
         let demand = self.demand();
-        let is_news = std::mem::replace(&mut self.told, demand) != demand;
-        is_news.then_some((source, demand))
+        let has_changed = std::mem::replace(&mut self.reported, demand) != demand;
+        has_changed.then_some((source, demand))
     }
 
-    /// Requests a keyframe of `layer`. Returns the source to ask now, if any.
+    /// Requests a keyframe of `layer`. Returns the source to send a request to now, if any.
     pub fn request_keyframe(
         &mut self,
         layer: LayerIndex,
@@ -133,7 +134,7 @@ impl TrackRoute {
         asks.then_some(source)
     }
 
-    /// Sources to ask again, and the layers to ask for.
+    /// The source and layers of requests that must be repeated.
     pub fn due_keyframes(
         &mut self,
         here: ShardId,
@@ -144,7 +145,7 @@ impl TrackRoute {
         Some((source?, due))
     }
 
-    /// Requests that wait for a keyframe.
+    /// Pending keyframe requests of the track.
     pub fn keyframes(&mut self) -> &mut Keyframes {
         &mut self.keyframes
     }
@@ -181,43 +182,47 @@ mod tests {
     }
 
     #[test]
-    fn the_home_is_told_what_is_needed_once_and_anew_when_it_changes() {
+    fn demand_is_reported_to_the_home_once_and_again_when_it_changes() {
         let mut route = TrackRoute::default();
         route.count(LayerSet::NONE, set(&[0]));
-        assert_eq!(route.demand_news(HERE), None, "nobody publishes it");
+        assert_eq!(route.changed_demand(HERE), None, "nobody publishes it");
         route.set_home(Some(THERE));
-        let news = |layers: &[u8]| Some((Source::Shard(THERE), set(layers)));
-        assert_eq!(route.demand_news(HERE), news(&[0]));
-        assert_eq!(route.demand_news(HERE), None);
+        let report = |layers: &[u8]| Some((Source::Shard(THERE), set(layers)));
+        assert_eq!(route.changed_demand(HERE), report(&[0]));
+        assert_eq!(route.changed_demand(HERE), None);
         route.count(LayerSet::NONE, set(&[0, 2]));
-        assert_eq!(route.demand_news(HERE), news(&[0, 2]));
+        assert_eq!(route.changed_demand(HERE), report(&[0, 2]));
         route.count(set(&[0]), LayerSet::NONE);
         assert_eq!(
-            route.demand_news(HERE),
+            route.changed_demand(HERE),
             None,
             "the other one needs it still"
         );
         route.count(set(&[0, 2]), LayerSet::NONE);
-        assert_eq!(route.demand_news(HERE), news(&[]));
+        assert_eq!(route.changed_demand(HERE), report(&[]));
         route.count(LayerSet::NONE, set(&[1]));
-        route.demand_news(HERE);
+        route.changed_demand(HERE);
         route.set_home(Some(THERE)); // it moved away and came back
-        assert_eq!(route.demand_news(HERE), news(&[1]), "it has forgotten");
+        assert_eq!(route.changed_demand(HERE), report(&[1]), "it has forgotten");
     }
 
     #[test]
-    fn a_link_is_told_the_demand_of_the_whole_node_and_a_publisher_nothing() {
+    fn a_link_gets_the_demand_of_the_whole_node_and_a_publisher_none() {
         let mut route = entering(Origin::Session(SessionIndex(3)));
         route.count(LayerSet::NONE, set(&[1]));
         assert!(route.set_demand(Target::Shard(THERE), set(&[0])));
-        assert_eq!(route.demand_news(HERE), None);
+        assert_eq!(route.changed_demand(HERE), None);
         route.enter(Origin::Link(LINK));
-        let news = |layers: &[u8]| Some((Source::Link(LINK), set(layers)));
-        assert_eq!(route.demand_news(HERE), news(&[0, 1]));
+        let report = |layers: &[u8]| Some((Source::Link(LINK), set(layers)));
+        assert_eq!(route.changed_demand(HERE), report(&[0, 1]));
         assert!(route.set_demand(Target::Link(OTHER), set(&[2])));
-        assert_eq!(route.demand_news(HERE), news(&[0, 1, 2]), "it is passed on");
+        assert_eq!(
+            route.changed_demand(HERE),
+            report(&[0, 1, 2]),
+            "it is passed on"
+        );
         assert!(route.set_demand(Target::Shard(THERE), LayerSet::NONE));
-        assert_eq!(route.demand_news(HERE), news(&[1, 2]));
+        assert_eq!(route.changed_demand(HERE), report(&[1, 2]));
         assert!((0..3).all(|layer| route.is_needed(LayerIndex(layer)) == (layer > 0)));
     }
 
@@ -290,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keyframe_that_nobody_needs_any_more_is_not_asked_again() {
+    fn a_keyframe_request_without_demand_is_not_repeated() {
         let start = Instant::now();
         let mut route = TrackRoute::default();
         route.set_home(Some(THERE));

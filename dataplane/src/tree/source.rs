@@ -5,9 +5,9 @@ use crate::key::{LinkId, SessionIndex, ShardId, TrackKey};
 /// How a track enters the node, on its home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// A session of this shard publishes it.
+    /// A session of this shard publishes the track.
     Session(SessionIndex),
-    /// Another node sends it.
+    /// Another node sends the track over a link.
     Link(LinkId),
 }
 
@@ -20,7 +20,7 @@ pub enum Target {
     Link(LinkId),
 }
 
-/// Where a shard gets a track from. The shard sends its needed layers and keyframe requests there.
+/// Where a shard gets a track from. Needed layers and keyframe requests are sent there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// The publisher's session on this shard.
@@ -40,9 +40,9 @@ impl From<Origin> for Source {
     }
 }
 
-/// The home of a track from another node: the same shard for every caller, spread evenly over all shards.
+/// The home shard of a track from another node: the same result on every shard, spread evenly over all shards.
 pub fn home_of_import(track: TrackKey, shards: u16) -> ShardId {
-    // Fibonacci hashing. Keys are counted up, so their low bits would be enough, but keys may change.
+    // Fibonacci hashing: keys are sequential today, but this also spreads other keys.
     let hash = track.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     ShardId((hash % u64::from(shards.max(1))) as u16)
 }

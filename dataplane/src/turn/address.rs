@@ -1,7 +1,7 @@
-//! Peers that clients may reach.
+//! Decides which peers clients may reach.
 //!
-//! By default clients reach only media nodes, by exact address and port. A permission names an address without a port
-//! (RFC 8656 section 9), so it is given for the addresses of nodes, and each packet is checked again.
+//! By default these are media nodes only, by exact address and port. A permission has an address without a port (RFC
+//! 8656 section 9), so it is granted for addresses of nodes, and each packet is checked again.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -22,17 +22,17 @@ pub enum Peers {
     Public,
 }
 
-/// Our own addresses and their purpose.
+/// Addresses of this process.
 #[derive(Debug, Clone, Default)]
 pub struct Ourselves {
-    /// Addresses where clients reach the relay. With an unspecified address, no peer may have its port, because our
-    /// own addresses are not known.
+    /// Addresses of the TURN listeners. If one is unspecified, no peer may have its port, because our addresses are
+    /// not known.
     pub listening: Vec<SocketAddr>,
-    /// Addresses of peers that datagrams are passed to inside the process.
+    /// Addresses of peers inside the process, such as the media port.
     pub inside: Vec<SocketAddr>,
 }
 
-/// Addresses that the kernel keeps for this host, advertised or not.
+/// Addresses that the kernel has for this host, advertised or not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostAddresses {
     single: HashSet<IpAddr>,
@@ -93,7 +93,7 @@ impl Policy {
         self.generation = self.generation.wrapping_add(1);
     }
 
-    /// True when `peer`, which may be relayed to, is a media node.
+    /// True when `peer` is a media node.
     pub(super) fn is_node(&self, peer: SocketAddr) -> bool {
         match self.scope {
             Scope::Cluster { .. } => true,
@@ -101,12 +101,12 @@ impl Policy {
         }
     }
 
-    /// Changes when earlier judgements no longer hold.
+    /// Number that changes when earlier decisions may be invalid.
     pub(super) fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// True if a permission for `ip` is possible: some port of it could be a peer.
+    /// Checks whether a permission for `ip` is possible: at least one of its ports could be a peer.
     pub(super) fn check_ip(&self, ip: IpAddr) -> Result<(), DenyReason> {
         self.check_denied(ip)?;
         match &self.scope {
@@ -130,7 +130,7 @@ impl Policy {
         match &self.scope {
             Scope::Cluster { endpoints, .. } if endpoints.binary_search(&peer).is_ok() => Ok(()),
             Scope::Cluster { .. } => Err(DenyReason::PeerOutsideCluster),
-            // Of our own host only the media port may be reached.
+            // Only the media port of this host may be reached.
             Scope::Public if self.is_own(ip) => {
                 let is_media = self.ourselves.inside.contains(&peer);
                 is_media.then_some(()).ok_or(DenyReason::PeerOurselves)
@@ -139,7 +139,7 @@ impl Policy {
         }
     }
 
-    /// True when datagrams to `ip` need no socket.
+    /// True when datagrams to `ip` need no socket, because the peer is inside the process.
     pub(super) fn is_inside(&self, ip: IpAddr) -> bool {
         self.ourselves.inside.iter().any(|own| own.ip() == ip)
     }
@@ -162,7 +162,7 @@ impl Policy {
         Ok(())
     }
 
-    /// Two allocations that relay to each other would make one packet run for ever.
+    /// Two allocations that relay to each other would make one packet loop forever.
     fn is_relay(&self, peer: SocketAddr) -> bool {
         self.relay.has_ip(peer.ip()) && self.relay.has_port(peer.port())
     }
@@ -174,7 +174,7 @@ impl Policy {
             || self.host.contains(ip)
     }
 
-    /// `ip`, and the IPv4 addresses it may be taken for.
+    /// `ip`, and the IPv4 addresses that may be embedded in it.
     fn forms(&self, ip: IpAddr) -> impl Iterator<Item = IpAddr> {
         let of_network = self
             .nat64
@@ -186,7 +186,7 @@ impl Policy {
 }
 
 impl HostAddresses {
-    /// Set of prefixes, each an address and its number of bits.
+    /// A set of prefixes: address and number of bits.
     pub fn new(prefixes: impl IntoIterator<Item = (IpAddr, u8)>) -> Self {
         let mut host = Self::default();
         for (ip, length) in prefixes {

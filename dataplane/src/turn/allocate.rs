@@ -1,4 +1,4 @@
-//! Allocate and Refresh (RFC 8656 sections 7 and 8): makes, prolongs and ends allocations.
+//! Allocate and Refresh (RFC 8656 sections 7 and 8): creates, extends and ends allocations.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use super::request::{Request, software};
 use super::{Event, Server, id_of};
 use crate::limits::{ALLOCATION_LIFETIME, MAX_ALLOCATION_LIFETIME};
 
-/// The protocol number of UDP.
+/// IP protocol number of UDP, the only supported REQUESTED-TRANSPORT.
 const UDP: u8 = 17;
 
-/// Parameters of an Allocate.
+/// Requested attributes of an Allocate.
 #[derive(Debug, Clone, Copy)]
-struct Wish {
+struct AllocateParams {
     family: Family,
-    /// Beside it, if there is one.
+    /// A second family, if requested.
     additional: Option<Family>,
     parity: Parity,
 }
@@ -34,14 +34,14 @@ impl Server {
     ) -> Result<(), DenyReason> {
         let now = request.now.instant;
         if let Some(id) = self.allocation_of(&request.client, now) {
-            // RFC 8656 section 7.2: the answer to a request may be lost, and the request come again.
+            // RFC 8656 section 7.2: the response may have been lost, so the client repeats its request.
             if self.allocations[id.index()].made_by != request.message.transaction() {
                 return Err(DenyReason::Mismatch);
             }
             self.reply_allocated(request, seal, id);
             return Ok(());
         }
-        let wish = Wish::read(&request.fields)?;
+        let params = AllocateParams::read(&request.fields)?;
         self.client_gone(&request.client); // an expired allocation that was not removed yet
         let username = request.fields.username.ok_or(DenyReason::BadRequest)?;
         let account = self.quotas.account(user(username), request.client.source());
@@ -59,15 +59,15 @@ impl Server {
             granted_s: 0,
             expires: now,
             ports: Ports::default(),
-            reaching: Families::default(),
+            with_socket: Families::default(),
             permissions: Default::default(),
             channels: Default::default(),
             share: Bucket::full(now, self.limits.allocation_bytes_per_second),
             to_peer_bytes: 0,
             to_client_bytes: 0,
         };
-        let lifetime = allocation.lifetime(wished(request.fields.lifetime_s), request.now)?;
-        let ports = self.take_ports(&wish, id)?;
+        let lifetime = allocation.lifetime(requested(request.fields.lifetime_s), request.now)?;
+        let ports = self.take_ports(&params, id)?;
         let expires = now + lifetime;
         allocation.granted_s = seconds(lifetime);
         allocation.expires = expires;
@@ -107,8 +107,8 @@ impl Server {
             self.end(id, family);
             0
         } else {
-            let wished = wished(request.fields.lifetime_s);
-            let lifetime = self.allocations[id.index()].lifetime(wished, request.now)?;
+            let requested = requested(request.fields.lifetime_s);
+            let lifetime = self.allocations[id.index()].lifetime(requested, request.now)?;
             self.allocations[id.index()].expires = now + lifetime;
             self.timers.set(id.index(), now + lifetime);
             seconds(lifetime)
@@ -119,7 +119,7 @@ impl Server {
         Ok(())
     }
 
-    /// Ends the relayed address of `family` alone when there is another (RFC 8656 section 8.2), or all.
+    /// Ends only the relayed address of `family` if there is another one (RFC 8656 section 8.2), else the allocation.
     fn end(&mut self, id: AllocationId, family: Option<Family>) {
         let allocation = &mut self.allocations[id.index()];
         let has_other = allocation.ports.all().count() > 1;
@@ -136,18 +136,22 @@ impl Server {
         }
     }
 
-    /// Ports for all that is wished, or none.
-    fn take_ports(&mut self, wish: &Wish, id: AllocationId) -> Result<Ports, DenyReason> {
+    /// Takes ports for the requested families, or none.
+    fn take_ports(
+        &mut self,
+        params: &AllocateParams,
+        id: AllocationId,
+    ) -> Result<Ports, DenyReason> {
         let mut ports = Ports::default();
         let (relayed, rng) = (&mut self.relayed, &mut self.rng);
-        let additional = wish.additional.filter(|family| relayed.has(*family));
-        // RFC 8656 section 7.2: with both families wished, either one is a success.
-        let first = Some(wish.family).filter(|family| relayed.has(*family));
+        let additional = params.additional.filter(|family| relayed.has(*family));
+        // RFC 8656 section 7.2: if both families were requested, one of them is enough.
+        let first = Some(params.family).filter(|family| relayed.has(*family));
         if first.is_none() && additional.is_none() {
             return Err(DenyReason::FamilyNotSupported);
         }
         for family in first.into_iter().chain(additional) {
-            let port = relayed.take(family, wish.parity, id, rng);
+            let port = relayed.take(family, params.parity, id, rng);
             ports.set(family, port);
         }
         match ports.all().next() {
@@ -184,8 +188,8 @@ impl Server {
     }
 }
 
-impl Wish {
-    /// Reads in the order of RFC 8656 section 7.2.
+impl AllocateParams {
+    /// Reads the attributes in the order of RFC 8656 section 7.2.
     fn read(fields: &Fields<'_>) -> Result<Self, DenyReason> {
         match fields.transport {
             None => return Err(DenyReason::BadRequest),
@@ -194,7 +198,7 @@ impl Wish {
         }
         let has_family = fields.family.is_some() || fields.additional_family.is_some();
         if fields.has_reservation_token {
-            // We never keep a port for later, so no token is one of ours.
+            // We never reserve a port, so no RESERVATION-TOKEN is valid.
             let is_lonely = fields.even_port.is_none() && !has_family;
             return Err(match is_lonely {
                 true => DenyReason::Capacity,
@@ -212,7 +216,7 @@ impl Wish {
             None => Parity::Any,
             Some(EvenPort::Alone) => Parity::Even,
             Some(EvenPort::WithNext) if additional.is_some() => return Err(DenyReason::BadRequest),
-            // A port is not kept for later.
+            // Ports are not reserved.
             Some(EvenPort::WithNext) => return Err(DenyReason::Capacity),
         };
         Ok(Self {
@@ -223,10 +227,10 @@ impl Wish {
     }
 }
 
-/// Requested lifetime, within bounds (RFC 8656 section 7.2).
-fn wished(wished_s: Option<u32>) -> Duration {
-    let wished = Duration::from_secs(wished_s.unwrap_or_default().into());
-    wished.clamp(ALLOCATION_LIFETIME, MAX_ALLOCATION_LIFETIME)
+/// The granted lifetime for a requested one (RFC 8656 section 7.2).
+fn requested(requested_s: Option<u32>) -> Duration {
+    let requested = Duration::from_secs(requested_s.unwrap_or_default().into());
+    requested.clamp(ALLOCATION_LIFETIME, MAX_ALLOCATION_LIFETIME)
 }
 
 fn seconds(lifetime: Duration) -> u32 {

@@ -1,4 +1,4 @@
-//! State of a client's allocation.
+//! State of one allocation.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -15,29 +15,29 @@ use super::permission::Permissions;
 use super::quota::Account;
 use crate::limits::{ALLOCATION_LIFETIME, SESSION_ANSWER_TIME};
 
-/// An allocation's place; used again after it has ended.
+/// Index of an allocation; reused after it has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AllocationId(pub(super) u32);
 
-/// Relayed addresses of one client, and the permitted peers.
+/// Relayed addresses, lifetime and permitted peers of one client.
 #[derive(Debug)]
 pub(super) struct Allocation {
     pub(super) client: Client,
     pub(super) username: Box<[u8]>,
     pub(super) key: Key,
     pub(super) secret: SecretId,
-    /// End because its secret was replaced, independent of refreshes.
+    /// End because its secret was replaced; a Refresh does not extend this.
     pub(super) secret_ends: Option<Instant>,
-    /// Time when a media node last sent to it; nodes send to authenticated addresses of live sessions only.
+    /// Time when a media node last sent to the client. Nodes send only to authenticated addresses of live sessions.
     pub(super) served: Option<Instant>,
     pub(super) account: Account,
-    /// The request that made it: when it comes again, so does its answer.
+    /// Transaction of the Allocate request: a repeated request gets the same response.
     pub(super) made_by: TransactionId,
     pub(super) granted_s: u32,
     pub(super) expires: Instant,
     pub(super) ports: Ports,
-    /// Families for which the owner was told to open a socket.
-    pub(super) reaching: Families,
+    /// Families for which a socket was requested from the owner of the server.
+    pub(super) with_socket: Families,
     pub(super) permissions: Permissions,
     pub(super) channels: Channels,
     pub(super) share: Bucket,
@@ -57,7 +57,7 @@ pub(super) struct Ports {
 pub(super) struct Families(u8);
 
 impl AllocationId {
-    /// An id of no allocation.
+    /// The id that no allocation has.
     pub(super) const NONE: Self = Self(u32::MAX);
 
     pub(super) fn index(self) -> usize {
@@ -74,9 +74,9 @@ impl Allocation {
         }
     }
 
-    /// Lifetime that an Allocate or a Refresh gets, for the requested `wished`. Expired credentials prolong nothing,
-    /// except for the participant of a live session: a browser cannot change the credentials of an allocation.
-    pub(super) fn lifetime(&self, wished: Duration, now: Now) -> Result<Duration, DenyReason> {
+    /// Lifetime that is granted for the requested `requested`. Expired credentials extend nothing, except for the
+    /// participant of a live session, because a browser cannot change the credentials of an allocation.
+    pub(super) fn lifetime(&self, requested: Duration, now: Now) -> Result<Duration, DenyReason> {
         let is_served = self
             .served
             .is_some_and(|at| now.instant.saturating_duration_since(at) < SESSION_ANSWER_TIME);
@@ -86,7 +86,7 @@ impl Allocation {
             None => return Err(DenyReason::Expired),
         };
         let left = |ends: Instant| ends.saturating_duration_since(now.instant);
-        let granted = wished.min(limit);
+        let granted = requested.min(limit);
         match self.secret_ends.map(left) {
             Some(left) if left < Duration::from_secs(1) => Err(DenyReason::Unauthorized),
             Some(left) => Ok(granted.min(left)),
@@ -122,7 +122,7 @@ impl Ports {
 }
 
 impl Families {
-    /// Adds `family`; true when it was not in.
+    /// Adds `family`. True when the set did not contain it.
     pub(super) fn insert(&mut self, family: Family) -> bool {
         let is_new = self.0 & family as u8 == 0;
         self.0 |= family as u8;

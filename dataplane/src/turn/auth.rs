@@ -1,8 +1,8 @@
 //! Authentication of requests by long-term credentials (RFC 8489 section 9.2).
 //!
-//! A username is `expiry:user`, or an expiry alone. The password is base64(HMAC-SHA1(secret, username)). Every service
-//! with the secret can create credentials, and no lookup is needed. This module keeps no state; the caller passes the
-//! credentials of a live allocation in.
+//! A username is `expiry:user`, or only an expiry. The password is base64(HMAC-SHA1(secret, username)). Every service
+//! that has the secret can create credentials, and no lookup is needed. This module keeps no state of clients; the
+//! caller passes in the credentials of a live allocation.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use super::deny::DenyReason;
 use super::now::Now;
 use crate::limits::{MAX_CREDENTIAL_LIFETIME, MAX_REALM_BYTES, MAX_USERNAME_BYTES};
 
-/// Base64 of an HMAC-SHA1.
+/// Length of a password: base64 of an HMAC-SHA1.
 const PASSWORD_BYTES: usize = 28;
 /// PASSWORD-ALGORITHM numbers (RFC 8489 section 18.5).
 const MD5: u16 = 0x0001;
@@ -30,12 +30,12 @@ pub(super) struct Authority {
     realm: Box<[u8]>,
     /// Valid secrets: two while one replaces the other.
     secrets: Vec<Secret>,
-    /// Time for which the second secret, and allocations made with a removed one, are valid.
+    /// Time for which a second secret, and allocations made with a removed secret, remain valid.
     grace: Duration,
     next_id: u32,
 }
 
-/// Id of the secret of credentials.
+/// Id of the secret that verified a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SecretId(u32);
 
@@ -47,7 +47,7 @@ pub(super) struct Known<'a> {
     pub(super) secret: SecretId,
 }
 
-/// Key of the response's MESSAGE-INTEGRITY.
+/// Key for the MESSAGE-INTEGRITY of the response, and the secret behind it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seal {
     pub(super) key: Key,
@@ -59,7 +59,7 @@ struct Secret {
     id: SecretId,
     bytes: Box<[u8]>,
     keyed: Hmac<Sha1>,
-    /// End of its validity, because another secret replaced it.
+    /// Time until which the secret is valid, because another one replaced it; `None` for the first secret.
     ends: Option<Instant>,
 }
 
@@ -70,7 +70,7 @@ pub(super) enum IntegrityKind {
     Sha256,
 }
 
-/// The attributes of a request for authentication, all present.
+/// Authentication attributes of a request, all of which are present.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Claim<'a> {
     pub(super) username: &'a [u8],
@@ -87,7 +87,7 @@ enum Algorithm {
 }
 
 impl Authority {
-    /// `secrets` has one or two; the first is the one in use, the other one is good for `grace` from `now` on.
+    /// `secrets` has one or two secrets. The first is current, the second is valid for `grace` from `now` on.
     pub(super) fn new(realm: &str, secrets: &[Box<[u8]>], grace: Duration, now: Instant) -> Self {
         let mut authority = Self {
             realm: realm.as_bytes().into(),
@@ -99,7 +99,8 @@ impl Authority {
         authority
     }
 
-    /// Sets the secrets: credentials of others are refused from now on, those of the second one after its grace.
+    /// Sets the secrets. Credentials made with other secrets are refused from now on, those of the second one after its
+    /// grace time.
     pub(super) fn set_secrets(&mut self, secrets: &[Box<[u8]>], now: Instant) {
         let mut before = std::mem::take(&mut self.secrets);
         for (place, bytes) in secrets.iter().enumerate() {
@@ -116,7 +117,7 @@ impl Authority {
         }
     }
 
-    /// Latest end of allocations made with `secret`, if it is replaced.
+    /// Latest end of allocations made with `secret`; `None` if it is the current one.
     pub(super) fn end_of(&self, secret: SecretId, now: Instant) -> Option<Instant> {
         match self.secrets.iter().find(|known| known.id == secret) {
             Some(known) => known.ends,
@@ -139,8 +140,8 @@ impl Authority {
         &self.realm
     }
 
-    /// Verifies the password of `message`. `known` is the key of its allocation: then the secrets and the expiry do
-    /// not matter here. These limit the lifetime of the allocation.
+    /// Verifies the password of `message`. For a live allocation, `known` has its key; then secrets and expiry are not
+    /// checked here, because they limit the lifetime of the allocation.
     pub(super) fn verify(
         &self,
         claim: &Claim<'_>,
@@ -170,7 +171,7 @@ impl Authority {
             .find_map(|secret| claim.fits(message, self.key(&secret.keyed, claim), secret.id))
             .ok_or(DenyReason::Unauthorized)?;
         match known {
-            // RFC 8656 section 5: an allocation stays with the credentials it was made with.
+            // RFC 8656 section 5: an allocation keeps the credentials it was made with.
             Some(known) if known.username != claim.username => Err(DenyReason::WrongCredentials),
             Some(_) | None => Ok(seal),
         }
@@ -191,12 +192,13 @@ impl Authority {
 }
 
 impl<'a> Claim<'a> {
-    /// Reads the authentication attributes of a request, without any computation.
+    /// Reads the authentication attributes of a request. Computes nothing.
     pub(super) fn read(fields: &Fields<'a>) -> Result<Self, DenyReason> {
         let integrity = match (fields.has_integrity, fields.has_integrity_sha256) {
             (false, false) => return Err(DenyReason::NoCredentials),
             (true, false) => IntegrityKind::Sha1,
-            // The stronger one counts; a weaker one beside it is for servers that do not know it.
+            // The stronger attribute is used. A weaker one is included for servers that do not support the stronger
+            // one.
             (true, true) | (false, true) => IntegrityKind::Sha256,
         };
         let (Some(username), Some(realm), Some(nonce)) =
@@ -204,7 +206,7 @@ impl<'a> Claim<'a> {
         else {
             return Err(DenyReason::BadRequest);
         };
-        // RFC 8489 sections 14.3 and 14.9; the rest of what OpaqueString forbids is not worth a table.
+        // RFC 8489 sections 14.3 and 14.9. Other characters that OpaqueString forbids are accepted.
         let is_text = std::str::from_utf8(username)
             .is_ok_and(|username| !username.chars().any(char::is_control));
         if username.len() > MAX_USERNAME_BYTES || realm.len() > MAX_REALM_BYTES || !is_text {
@@ -219,7 +221,7 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// The seal of the answer, if `message` was made with `key`.
+    /// The seal for the response, if `message` was made with `key`.
     fn fits(&self, message: &Message<'_>, key: Key, secret: SecretId) -> Option<Seal> {
         let fits = match self.integrity {
             IntegrityKind::Sha1 => message.integrity()?.fits(key.bytes()),
@@ -234,8 +236,8 @@ impl<'a> Claim<'a> {
 }
 
 impl Algorithm {
-    /// The algorithm that a client chose from our list (RFC 8489 section 9.2.4). All our nonces say that there was a
-    /// list. A client that repeats another list got another one: a middlebox changed it.
+    /// The algorithm that a client chose from our list (RFC 8489 section 9.2.4). All our nonces say that a list was
+    /// sent. If a client repeats another list, a middlebox has changed it.
     fn chosen(fields: &Fields<'_>) -> Result<Self, DenyReason> {
         match (fields.password_algorithms, fields.password_algorithm) {
             (None, None) => Ok(Self::Md5),
@@ -258,18 +260,18 @@ impl Algorithm {
     }
 }
 
-/// The user in `expiry:user`.
+/// The user of `expiry:user`.
 pub(super) fn user(username: &[u8]) -> &[u8] {
     Username::read(username).user
 }
 
-/// Time for which the credentials of `expiry:user` are valid; `None` if expired.
+/// Remaining validity of the credentials `expiry:user`; `None` if expired.
 pub(super) fn time_left(username: &[u8], unix_s: u64) -> Option<Duration> {
     let left = Username::read(username).expiry_s?.checked_sub(unix_s)?;
     (left > 0).then(|| Duration::from_secs(left))
 }
 
-/// True when the expiry in `expiry:user` is ahead, but not too far.
+/// True when the expiry of `expiry:user` is in the future, but not too far.
 fn is_current(username: &[u8], unix_s: u64) -> bool {
     time_left(username, unix_s).is_some_and(|left| left <= MAX_CREDENTIAL_LIFETIME)
 }

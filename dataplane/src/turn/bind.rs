@@ -29,7 +29,7 @@ impl Server {
             let peers = request.fields.peers(&request.message);
             peers.flatten().map(|peer| peer.ip())
         };
-        // RFC 8656 section 10.2: all of them, or none.
+        // RFC 8656 section 10.2: install all permissions, or none.
         for ip in ips() {
             if !allocation.has_family_of(ip) {
                 return Err(DenyReason::FamilyMismatch);
@@ -43,7 +43,7 @@ impl Server {
             allocation.permissions.install(now, ip);
         }
         for ip in ips() {
-            self.reach(id, ip);
+            self.request_socket(id, ip);
         }
         let writer = request.answer(&mut self.scratch, Class::Success);
         request.finish(writer, Some(seal));
@@ -76,17 +76,17 @@ impl Server {
         allocation.permissions.install(now, peer.ip());
         let judged = self.policy.generation();
         allocation.channels.bind(now, number, peer, judged);
-        self.reach(id, peer.ip());
+        self.request_socket(id, peer.ip());
         let writer = request.answer(&mut self.scratch, Class::Success);
         request.finish(writer, Some(seal));
         Ok(())
     }
 
-    /// Tells the owner once that a relayed address has peers outside this process.
-    fn reach(&mut self, id: AllocationId, ip: IpAddr) {
+    /// Requests a socket for a relayed address, once, when it gets a peer outside this process.
+    fn request_socket(&mut self, id: AllocationId, ip: IpAddr) {
         let allocation = &mut self.allocations[id.index()];
         let family = Family::of(ip);
-        if self.policy.is_inside(ip) || !allocation.reaching.insert(family) {
+        if self.policy.is_inside(ip) || !allocation.with_socket.insert(family) {
             return;
         }
         let port = allocation.ports.get(family).expect("the caller checked it");

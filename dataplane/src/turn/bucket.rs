@@ -1,4 +1,4 @@
-//! A token bucket of bytes, filled at a rate per second. It holds the bytes of one second.
+//! A token bucket of bytes: filled at a rate per second, holds the bytes of one second.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ impl Bucket {
         }
     }
 
-    /// Takes `bytes`, or nothing when fewer are left.
+    /// Takes `bytes`; takes nothing and returns false when fewer are left.
     pub(super) fn take(&mut self, now: Instant, bytes_per_second: u32, bytes: usize) -> bool {
         let waited_ns = now.saturating_duration_since(self.filled).as_nanos();
         let fresh = waited_ns * u128::from(bytes_per_second) / 1_000_000_000;

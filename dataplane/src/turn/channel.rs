@@ -17,7 +17,7 @@ pub(super) struct Channels(Vec<Channel>);
 pub(super) struct Channel {
     pub(super) number: ChannelNumber,
     pub(super) peer: SocketAddr,
-    /// The generation of the policy under which the peer was last judged.
+    /// Generation of the policy under which the peer was last checked.
     pub(super) judged: u32,
     expires: Instant,
 }
@@ -44,8 +44,8 @@ impl Channels {
             .find(|channel| channel.peer == peer && channel.expires > now)
     }
 
-    /// True if `number` may be bound to `peer`: they are bound to each other already, or neither is bound to another
-    /// (RFC 8656 section 12.2).
+    /// Checks that `number` may be bound to `peer`: they are bound to each other, or neither is bound (RFC 8656 section
+    /// 12.2).
     pub(super) fn check(
         &mut self,
         now: Instant,
@@ -66,7 +66,7 @@ impl Channels {
         Ok(())
     }
 
-    /// Binds a checked pair, for another lifetime.
+    /// Binds a checked pair, or extends its lifetime.
     pub(super) fn bind(
         &mut self,
         now: Instant,
@@ -81,7 +81,7 @@ impl Channels {
             return;
         }
         if self.0.is_empty() {
-            self.0.reserve_exact(1); // most have one peer
+            self.0.reserve_exact(1); // most allocations have one peer
         }
         self.0.push(Channel {
             number,

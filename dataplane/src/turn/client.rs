@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
-/// A connection of the owner's, never reused.
+/// Id of a client's connection, assigned by the owner of the server; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamId(pub u64);
 
@@ -13,22 +13,22 @@ pub struct StreamId(pub u64);
 pub enum Transport {
     /// UDP: each message is one datagram.
     Udp,
-    /// A stream of them.
+    /// TCP: a stream of messages.
     Tcp,
     /// TLS: an encrypted stream of messages.
     Tls,
 }
 
-/// The five-tuple of RFC 8656 section 2: one allocation each.
+/// The five-tuple of a client (RFC 8656 section 2). It can have one allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client {
     /// Transport between client and server.
     pub transport: Transport,
     /// Address of the client as the server sees it.
     pub remote: SocketAddr,
-    /// Address of the server that the client uses.
+    /// Our address that the client uses.
     pub local: SocketAddr,
-    /// Connection of the client, for streams.
+    /// Connection of the client; `None` for UDP.
     pub stream: Option<StreamId>,
 }
 
@@ -36,7 +36,7 @@ impl Transport {
     /// Number of client transports.
     pub const COUNT: usize = 3;
 
-    /// All of them, in the order of their counters.
+    /// All transports, in the order of their counters.
     pub const ALL: [Self; Self::COUNT] = [Self::Udp, Self::Tcp, Self::Tls];
 
     /// Name of the transport.
@@ -55,7 +55,7 @@ impl Transport {
 }
 
 impl Client {
-    /// A client that sends datagrams.
+    /// A client over UDP.
     pub fn udp(remote: SocketAddr, local: SocketAddr) -> Self {
         Self {
             transport: Transport::Udp,
@@ -65,7 +65,7 @@ impl Client {
         }
     }
 
-    /// A client at the other end of a connection.
+    /// A client over TCP or TLS.
     pub fn stream(
         transport: Transport,
         stream: StreamId,
@@ -79,7 +79,7 @@ impl Client {
         }
     }
 
-    /// The network it is in: an IPv4 address or an IPv6 /64, which is what one subscriber gets.
+    /// Network of the client for quotas: an IPv4 address, or an IPv6 /64, which is what one subscriber gets.
     pub fn source(&self) -> u128 {
         match self.remote.ip() {
             IpAddr::V4(ip) => u128::from(u32::from(ip)),
@@ -98,12 +98,12 @@ impl Hash for Client {
     }
 }
 
-/// Without IPv4 in IPv6's clothes, scopes and flow labels, which would make one client look like two.
+/// `address` without IPv4-mapped IPv6, scope and flow label, so that one client always has one address.
 pub(super) fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// Hash of an address: families differ in length, and addresses in value; `Eq` resolves collisions.
+/// Input for hashing an address. Collisions are resolved by `Eq`.
 fn number(ip: IpAddr) -> u128 {
     match ip {
         IpAddr::V4(ip) => u128::from(u32::from(ip)),

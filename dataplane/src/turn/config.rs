@@ -19,28 +19,28 @@ pub struct Config {
     pub realm: String,
     /// Secrets of credentials: one, or two while the first replaces the second.
     pub secrets: Vec<Box<[u8]>>,
-    /// Time for which the second secret, and allocations made with a removed one, are valid.
+    /// Time for which the second secret, and allocations made with a removed secret, remain valid.
     pub secret_grace: Duration,
-    /// Secret of nonces, from a secure generator; the same for all shards that a client may reach.
+    /// Secret for nonces, from a secure generator; the same for all shards that a client may reach.
     pub nonce_secret: [u8; 32],
     /// Relayed addresses, as peers see them.
     pub relay: RelayAddresses,
-    /// Our other addresses and listeners.
+    /// Our media address and listeners.
     pub ourselves: Ourselves,
     /// Peers that clients may reach.
     pub peers: Peers,
     /// Peers that clients may never reach.
     pub denied: Vec<Cidr>,
-    /// Prefixes by which translators of the network make IPv6 addresses of IPv4 ones.
+    /// NAT64 prefixes of the network: IPv6 addresses that contain an IPv4 address.
     pub nat64: Vec<Nat64Prefix>,
-    /// Quotas of users, sources and the shard.
+    /// Limits per user, per source and for the shard.
     pub limits: Limits,
 }
 
-/// Why there can be no such server.
+/// Reason why a configuration is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// No realm, or one that clients could not repeat.
+    /// The realm is empty or too long.
     #[error("realm of {bytes} bytes is outside 1..={limit}")]
     Realm {
         /// Length of the given realm.
@@ -48,7 +48,7 @@ pub enum ConfigError {
         /// Maximum length of a realm.
         limit: usize,
     },
-    /// No secret, or more than a rotation needs.
+    /// There is no secret, or there are more than a rotation needs.
     #[error("{count} secrets are outside 1..={limit}")]
     Secrets {
         /// Number of given secrets.
@@ -56,14 +56,14 @@ pub enum ConfigError {
         /// Maximum number of secrets.
         limit: usize,
     },
-    /// An empty secret, which anyone can guess.
+    /// A secret is empty, so anyone can guess it.
     #[error("a secret is empty")]
     EmptySecret,
-    /// There is no address for relaying.
+    /// There is no relayed address.
     #[error("no relay address of either family")]
     NoRelayAddress,
-    /// This shard would have no port.
-    #[error("ports {start}..={end} hold none for shard {offset} of {step}")]
+    /// The range contains no port for this shard.
+    #[error("ports {start}..={end} contain none for shard {offset} of {step}")]
     NoPort {
         /// First port of the range.
         start: u16,
@@ -74,7 +74,7 @@ pub enum ConfigError {
         /// Number of shards that share the range.
         step: u16,
     },
-    /// More ranges than can be looked through for each peer.
+    /// There are too many denied ranges to check for each peer.
     #[error("{count} denied ranges are more than {limit}")]
     Denied {
         /// Number of given prefixes.
@@ -82,7 +82,7 @@ pub enum ConfigError {
         /// Maximum number of prefixes.
         limit: usize,
     },
-    /// More prefixes than can be looked through for each peer.
+    /// There are too many NAT64 prefixes to check for each peer.
     #[error("{count} NAT64 prefixes are more than {limit}")]
     Nat64 {
         /// Number of given NAT64 prefixes.
@@ -90,7 +90,7 @@ pub enum ConfigError {
         /// Maximum number of NAT64 prefixes.
         limit: usize,
     },
-    /// More allocations than a shard can have.
+    /// The limit of allocations is higher than a shard can have.
     #[error("{count} allocations are more than {limit}")]
     Allocations {
         /// Number of given allocations.

@@ -3,7 +3,7 @@
 use super::client::Transport;
 use super::deny::DenyReason;
 
-/// Since the server was made.
+/// Counters since the start of the server.
 #[derive(Debug, Clone, Default)]
 pub struct Counts {
     by_transport: [TransportCounts; Transport::COUNT],
@@ -13,17 +13,17 @@ pub struct Counts {
 /// Counters of one client transport.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TransportCounts {
-    /// Allocations that were made.
+    /// Number of allocations that were made.
     pub allocations_made: u64,
     /// Number of allocations that ended.
     pub allocations_ended: u64,
     /// Datagrams from clients to peers.
     pub to_peer_packets: u64,
-    /// Their bytes, without TURN's.
+    /// Bytes of data from clients to peers, without TURN headers.
     pub to_peer_bytes: u64,
     /// Datagrams from peers to clients.
     pub to_client_packets: u64,
-    /// Their bytes, without TURN's.
+    /// Bytes of data from peers to clients, without TURN headers.
     pub to_client_bytes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Reasons of refusals: each with its error response, if there is one, and a counter.
+//! Reasons to refuse a message: each has a counter, and an error response or none.
 
 /// Reason to refuse or to ignore a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -6,62 +6,61 @@
 pub enum DenyReason {
     /// Neither STUN nor ChannelData, or a length field that contradicts the message.
     Malformed,
-    /// The checksum does not fit.
+    /// The FINGERPRINT is wrong.
     WrongFingerprint,
-    /// A message no client sends to a server.
+    /// A message that no client sends to a server.
     Unexpected,
-    /// An answer to an address that has not proven to be the sender's would be longer than its question,
-    /// and there were too many of them.
+    /// An answer to an unproven address would be longer than its request, and the network has used up its budget.
     ReflectionBudget,
     /// A request with missing, malformed or contradictory attributes.
     BadRequest,
     /// A request without credentials: the first step of every client.
     NoCredentials,
-    /// Credentials that have expired, with an expiry too far ahead, or without an expiry.
+    /// Credentials that have expired, whose expiry is too far ahead, or that have no expiry.
     Expired,
-    /// Credentials that do not fit any of our secrets, or another realm's.
+    /// Credentials that match none of our secrets, or are for another realm.
     Unauthorized,
-    /// An attribute that must be understood and is not.
+    /// A comprehension-required attribute that is not supported.
     UnknownAttribute,
-    /// A nonce that is not ours, another client's, or too old.
+    /// A nonce that is not ours, is another client's, or is too old.
     StaleNonce,
-    /// Something for an allocation that does not exist, or a second one for the same client.
+    /// A request for an allocation that does not exist, or a second Allocate of the same client.
     Mismatch,
-    /// Good credentials, but not those the allocation was made with.
+    /// Valid credentials, but not those that the allocation was made with.
     WrongCredentials,
-    /// An address family we have no address of.
+    /// An address family for which there is no relayed address.
     FamilyNotSupported,
-    /// Relaying over something else than UDP.
+    /// A REQUESTED-TRANSPORT other than UDP.
     TransportNotSupported,
-    /// A peer of a family the allocation has no address of.
+    /// A peer whose address family the allocation does not have.
     FamilyMismatch,
-    /// The user has as many allocations as it may have.
+    /// The user has the maximum number of allocations.
     UserQuota,
-    /// The client's address has.
+    /// The client's source address has the maximum number of allocations.
     SourceQuota,
-    /// All together have, or there is no port left that would do.
+    /// The shard has the maximum number of allocations, or no suitable port is free.
     Capacity,
-    /// The allocation has as many permissions or channels as it may have.
+    /// The allocation has the maximum number of permissions or channels.
     AllocationFull,
-    /// A peer in a special-purpose range, however it is written.
+    /// A peer in a special-purpose range, in any notation.
     PeerSpecial,
-    /// A peer the operator forbids.
+    /// A peer that the operator denies.
     PeerDenied,
-    /// A peer that is no media node.
+    /// A peer that is not a media node.
     PeerOutsideCluster,
-    /// A peer that is ourselves.
+    /// A peer that is this server.
     PeerOurselves,
     /// Data from a client without an allocation, or to a relayed address without an allocation.
     NoAllocation,
     /// Data on a channel that is not bound.
     NoChannel,
-    /// Data to or from a peer that was not let in.
+    /// Data to or from a peer without permission.
     NoPermission,
-    /// Data longer than the other side can be told.
+    /// Data that is too long for the receiving side.
     TooLong,
-    /// The allocation relays as much as it may.
+    /// The allocation has used up its bandwidth limit.
     Bandwidth,
-    /// All allocations of the shard relay as much as allowed.
+    /// The shard has used up the bandwidth limit of all allocations.
     TotalBandwidth,
 }
 
@@ -69,7 +68,7 @@ impl DenyReason {
     /// Number of reasons in this enum.
     pub const COUNT: usize = Self::TotalBandwidth as usize + 1;
 
-    /// All of them, in the order of their counters.
+    /// All reasons, in the order of their counters.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Malformed,
         Self::WrongFingerprint,
@@ -102,7 +101,7 @@ impl DenyReason {
         Self::TotalBandwidth,
     ];
 
-    /// The label of its counter.
+    /// Label of the counter.
     pub fn label(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -194,7 +193,7 @@ mod tests {
         let (table, _) = told.split_once("\n#").unwrap();
         let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
         let told = rows.filter_map(|row| row.split('`').next());
-        let told: Vec<_> = told.skip(1).collect(); // the head
+        let told: Vec<_> = told.skip(1).collect(); // without the table's header
         assert_eq!(told, DenyReason::ALL.map(DenyReason::label));
     }
 }

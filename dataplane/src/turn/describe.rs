@@ -8,21 +8,21 @@ use super::{Client, Server};
 /// Description of one allocation, for the control plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
-    /// Client that made the allocation.
+    /// The client that made the allocation.
     pub client: Client,
     /// Username of the credentials.
     pub username: String,
     /// Relayed addresses: one of each requested family.
     pub relayed: Vec<SocketAddr>,
-    /// Peers it lets in, some of them perhaps no longer.
+    /// Number of permissions, including expired ones that were not removed yet.
     pub permissions: usize,
-    /// Channels it bound, some of them perhaps no longer.
+    /// Number of channels, including expired ones that were not removed yet.
     pub channels: usize,
-    /// Data from the client to peers, without TURN's bytes.
+    /// Bytes of data from the client to peers, without TURN headers.
     pub to_peer_bytes: u64,
-    /// Data from peers to the client, without TURN's bytes.
+    /// Bytes of data from peers to the client, without TURN headers.
     pub to_client_bytes: u64,
-    /// Seconds until it expires, unless it is refreshed.
+    /// Seconds until the allocation expires without a Refresh.
     pub expires_in_s: u64,
 }
 

@@ -1,23 +1,23 @@
 //! A TURN server (RFC 8656) as a state machine: datagrams and messages in, actions out.
 //!
-//! The server owns no socket and reads no clock. The caller passes messages of clients to [`Server::handle_client`]
-//! and datagrams to relayed addresses to [`Server::handle_peer`], and executes the returned outcome. Then it takes all
-//! events of [`Server::poll_event`]. It calls [`Server::handle_timeout`] at the time of [`Server::poll_timeout`].
-//! Messages of a stream are split before ([`spillway_wire::turn::Splitter`]).
+//! The server owns no socket and reads no clock. The caller passes messages of clients to [`Server::handle_client`] and
+//! datagrams to relayed addresses to [`Server::handle_peer`], and executes the returned outcome. Then it calls
+//! [`Server::poll_event`] until `None`. It calls [`Server::handle_timeout`] at the time of [`Server::poll_timeout`].
+//! The caller splits a stream into messages ([`spillway_wire::turn::Splitter`]).
 //!
-//! An unauthenticated client costs no memory: the server keeps nothing before the client has shown credentials from an
-//! address at which it receives.
+//! An unauthenticated client costs no memory: the server stores nothing before the client has shown valid credentials
+//! and has repeated a nonce, which proves its address.
 
 mod config; // configuration of a server
 mod client; // identity of a TURN client
-mod request; // a message and its authentication
+mod request; // authentication of a request, and its response
 mod nonce; // nonces, which prove a client's address
 mod auth; // verifies credentials
 mod reflection; // budget of answers to unproven addresses
 mod allocate; // Allocate and Refresh
 mod bind; // CreatePermission and ChannelBind
 mod relay; // relays data in both directions
-mod address; // permitted peers
+mod address; // decides which peers clients may reach
 mod ranges; // special-purpose address ranges
 mod relayed; // relayed addresses and ports
 mod allocation; // state of an allocation
@@ -63,57 +63,56 @@ use quota::Quotas;
 use reflection::Reflection;
 use relayed::Relayed;
 
-/// Action for a message of a client.
+/// What to do with a message of a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome<'a> {
-    /// Send this back. It may tell the client that it was refused.
+    /// Send these bytes to the client: a success or error response.
     Reply(&'a [u8]),
-    /// Send a part of the message on.
+    /// Send a part of the message to a peer.
     Relay(Relay),
-    /// Send no answer, and count the reason.
+    /// Send nothing; the reason is counted.
     Silent(DenyReason),
 }
 
 /// A datagram from a client to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relay {
-    /// Relayed address that the data leaves from.
+    /// Relayed address to send from.
     pub relayed: SocketAddr,
-    /// Peer that the data goes to.
+    /// Peer to send to.
     pub peer: SocketAddr,
     /// Range of the data in the message.
     pub payload: Range<usize>,
-    /// True: send with the DF bit (RFC 8656 section 15).
+    /// True: send with the DF bit set (RFC 8656 section 15).
     pub dont_fragment: bool,
 }
 
-/// A datagram from a peer to a client: send `head`, what came from the peer, and as many zeros as
-/// `padding_bytes`.
+/// A datagram from a peer to a client: send `head`, the datagram, and `padding_bytes` zeros.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Deliver<'a> {
-    /// Client that the data goes to.
+    /// Client to send to.
     pub client: Client,
     /// A ChannelData header, or a Data indication up to the data.
     pub head: &'a [u8],
-    /// 0..=3; over UDP only a Data indication has them.
+    /// 0 to 3 bytes; over UDP only a Data indication needs padding.
     pub padding_bytes: usize,
 }
 
 /// Changes of relayed addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// A client got the address.
+    /// A client got this relayed address.
     Open {
         /// Relayed address of the allocation.
         relayed: SocketAddr,
         /// Client of the allocation.
         client: Client,
     },
-    /// Its client permitted a peer outside of this process: the address needs a socket. Reported once.
+    /// The client permitted a peer outside of this process, so the address needs a socket. Reported once.
     SocketWanted {
         /// Relayed address that needs a socket.
         relayed: SocketAddr,
-        /// The first of them.
+        /// The first such peer.
         peer: std::net::IpAddr,
     },
     /// The relayed address was released.
@@ -125,7 +124,7 @@ pub enum Event {
     },
 }
 
-/// The relay of one shard.
+/// The TURN server of one shard.
 pub struct Server {
     authority: Authority,
     nonces: Nonces,
@@ -134,25 +133,25 @@ pub struct Server {
     relayed: Relayed,
     allocations: Slab<Allocation>,
     allocation_by_client: HashMap<Client, AllocationId, RandomState>,
-    /// Timers by allocation. An ended one stays, so that making and ending allocations does not grow the heap; see
-    /// [`Server::handle_timeout`].
+    /// Timers by allocation. A timer stays after its allocation has ended, so that the heap does not grow when
+    /// allocations are made and ended; see [`Server::handle_timeout`].
     timers: Timers,
     quotas: Quotas,
     limits: Limits,
     share: Bucket,
-    /// Bounded by what one call can cause: all allocations that end at once.
+    /// Pending events. Bounded by the number of allocations that can end in one call.
     events: VecDeque<Event>,
     counts: Counts,
     scratch: Vec<u8>,
     rng: fastrand::Rng,
 }
 
-/// Bytes for the longest answer; its longest attribute is REALM.
+/// Size in bytes of the longest response; REALM is the longest attribute.
 const SCRATCH_BYTES: usize = 1_024;
 
 impl Server {
-    /// A server without allocations. What `rng` says decides which ports clients get and which hashes
-    /// collide, so its seed has to come from a secure generator too.
+    /// A server without allocations. `rng` decides which ports clients get and which hashes collide, so its seed must
+    /// come from a secure generator.
     pub fn new(config: Config, now: Instant, mut rng: fastrand::Rng) -> Result<Self, ConfigError> {
         config.check()?;
         let mut hasher =
@@ -182,23 +181,23 @@ impl Server {
         })
     }
 
-    /// Next event; call it until `None`.
+    /// The next event. Call it until it returns `None`.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// Time of the next [`Server::handle_timeout`]; possibly earlier than needed, never later.
+    /// Time of the next [`Server::handle_timeout`]; may be earlier than needed, never later.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()
     }
 
-    /// Ends expired allocations, at most so many that a turn of the shard stays short.
+    /// Ends expired allocations, a bounded number per call.
     pub fn handle_timeout(&mut self, now: Instant) {
         for _ in 0..TIMERS_PER_TURN {
             let Some(index) = self.timers.pop_due(now) else {
                 return;
             };
-            // The timer may be that of an allocation that ended before it.
+            // The timer may belong to an earlier allocation with the same index.
             if self
                 .allocations
                 .get(index)
@@ -209,7 +208,7 @@ impl Server {
         }
     }
 
-    /// A stream has ended, and with it what its client had (RFC 8656 section 3.1).
+    /// Ends the allocation of a client whose stream has ended (RFC 8656 section 3.1).
     pub fn client_gone(&mut self, client: &Client) {
         if let Some(&id) = self.allocation_by_client.get(client) {
             self.close(id);
@@ -221,24 +220,24 @@ impl Server {
         self.allocation_by_client.contains_key(client)
     }
 
-    /// Sets the permitted peers, for existing channels too.
+    /// Sets the permitted peers; this applies to existing channels, too.
     pub fn set_peers(&mut self, peers: Peers) {
         self.policy.set_peers(peers);
     }
 
-    /// Sets the addresses of this host, which are not peers on the public internet.
+    /// Sets the addresses of this host. These are denied as peers on the public internet.
     pub fn set_host(&mut self, host: HostAddresses) {
         self.policy.set_host(host);
     }
 
-    /// Sets the secrets of credentials: see [`Config::secrets`]. Allocations made with another secret than the first
-    /// end after its grace.
+    /// Sets the secrets, see [`Config::secrets`]. Allocations made with a secret other than the first end after the
+    /// grace time.
     pub fn set_secrets(&mut self, secrets: &[Box<[u8]>], now: Instant) -> Result<(), ConfigError> {
         config::check_secrets(secrets)?;
         self.authority.set_secrets(secrets, now);
         for (index, allocation) in &mut self.allocations {
             let ends = self.authority.end_of(allocation.secret, now);
-            // Once it is to end it ends, though its secret come back.
+            // The end stays, even if the secret is set again.
             allocation.secret_ends = allocation.secret_ends.into_iter().chain(ends).min();
             if let Some(ends) = allocation
                 .secret_ends
@@ -251,7 +250,7 @@ impl Server {
         Ok(())
     }
 
-    /// Makes nonces with another secret; existing nonces stay valid until they expire.
+    /// Creates nonces with another secret. Existing nonces stay valid until they expire.
     pub fn rotate_nonce_secret(&mut self, secret: &[u8; 32]) {
         self.nonces.rotate(secret);
     }
@@ -285,7 +284,7 @@ impl Server {
     }
 }
 
-/// The allocation at a place of the slab.
+/// The id of the allocation at `index` of the slab.
 fn id_of(index: usize) -> AllocationId {
     AllocationId(u32::try_from(index).expect("the limit of allocations is a u32"))
 }

@@ -1,7 +1,7 @@
-//! Nonces without server state: the time they were made, and an HMAC over the time and the client.
+//! Nonces without server state: the time of creation, and an HMAC over the time and the client address.
 //!
-//! All shards that are given the same secret take each other's. What a client repeats proves that it
-//! receives at the address it sends from.
+//! All shards with the same secret accept each other's nonces. A client that repeats a nonce has proven that it
+//! receives at its source address.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,8 +12,8 @@ use sha2::Sha256;
 
 use crate::limits::NONCE_LIFETIME;
 
-/// Start of a nonce (RFC 8489 section 9.2): a cookie, and in base64 the security features. Bit 0, the first, says that
-/// PASSWORD-ALGORITHMS was sent, so its removal is detected.
+/// Start of a nonce (RFC 8489 section 9.2): a cookie, and the security features in base64. The first bit says that
+/// PASSWORD-ALGORITHMS was sent, so its removal by a middlebox is detected.
 const COOKIE: &[u8; 13] = b"obMatJos2gAAA";
 const TIME_BYTES: usize = 4;
 const TAG_BYTES: usize = 14;
@@ -22,15 +22,15 @@ const TEXT_BYTES: usize = COOKIE.len() + (TIME_BYTES + TAG_BYTES) / 3 * 4;
 /// A nonce as it is sent.
 pub(super) type Nonce = [u8; TEXT_BYTES];
 
-/// Makes and checks them.
+/// Creates and checks nonces.
 pub(super) struct Nonces {
     current: Hmac<Sha256>,
-    /// The secret before the last rotation: its nonces are valid until they expire.
+    /// The secret before the last rotation; its nonces are valid until they expire.
     previous: Option<Hmac<Sha256>>,
 }
 
 impl Nonces {
-    /// `secret` has to come from a secure generator.
+    /// `secret` must come from a secure generator.
     pub(super) fn new(secret: &[u8; 32]) -> Self {
         Self {
             current: keyed(secret),
@@ -56,7 +56,7 @@ impl Nonces {
         nonce
     }
 
-    /// True for one that was made for `client` and is not too old.
+    /// True for a nonce that was made for `client` and is not too old.
     pub(super) fn is_good(&self, nonce: &[u8], unix_s: u64, client: SocketAddr) -> bool {
         let Some(text) = nonce.strip_prefix(COOKIE) else {
             return false;
@@ -69,7 +69,7 @@ impl Nonces {
         }
         let (time, said) = bytes.split_at(TIME_BYTES);
         let time: [u8; TIME_BYTES] = time.try_into().expect("it was split there");
-        // Wraps with the time, in 2106. One from the future is not ours, or from before the clock was set.
+        // Wraps with the time, in 2106. A nonce from the future is not ours, or was made before the clock was set.
         let age_s = (unix_s as u32).wrapping_sub(u32::from_be_bytes(time));
         if u64::from(age_s) >= NONCE_LIFETIME.as_secs() {
             return false;

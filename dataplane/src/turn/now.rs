@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-/// Both times: the one that never jumps, and the one that credentials and nonces are dated with.
+/// The same moment on two clocks: monotonic time for lifetimes, wall clock for credentials and nonces.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
     /// Monotonic time, for all lifetimes.

@@ -21,21 +21,21 @@ impl Permissions {
         self.0.len()
     }
 
-    /// True when `ip` is let in.
+    /// True when `ip` has a permission.
     pub(super) fn allows(&self, now: Instant, ip: IpAddr) -> bool {
         self.0
             .iter()
             .any(|permission| permission.ip == ip && permission.expires > now)
     }
 
-    /// True when all of `ips` can be let in at once.
+    /// True when permissions for all of `ips` fit.
     pub(super) fn have_room(&mut self, now: Instant, ips: impl Iterator<Item = IpAddr>) -> bool {
         self.0.retain(|permission| permission.expires > now);
         let new = ips.filter(|ip| !self.allows(now, *ip)).count();
         self.0.len() + new <= MAX_PERMISSIONS
     }
 
-    /// Lets `ip` in, or goes on to. There has to be room.
+    /// Installs or refreshes the permission for `ip`. There must be space for it.
     pub(super) fn install(&mut self, now: Instant, ip: IpAddr) {
         let expires = now + PERMISSION_LIFETIME;
         if let Some(known) = self.0.iter_mut().find(|permission| permission.ip == ip) {
@@ -43,7 +43,7 @@ impl Permissions {
             return;
         }
         if self.0.is_empty() {
-            self.0.reserve_exact(1); // most have one peer
+            self.0.reserve_exact(1); // most allocations have one peer
         }
         self.0.push(Permission { ip, expires });
     }

@@ -1,7 +1,7 @@
-//! Quotas of allocations: per user, per source, and of all.
+//! Limits of the number of allocations: per user, per source address, and in total.
 //!
-//! Users and sources are kept as keyed hashes, and only while they have an allocation. Two with the same hash share a
-//! quota.
+//! Users and sources are stored as keyed hashes, and only while they have an allocation. Two with the same hash share a
+//! limit.
 
 use std::collections::HashMap;
 
@@ -9,29 +9,29 @@ use ahash::RandomState;
 
 use super::deny::DenyReason;
 
-/// Most allocations there may be.
+/// Limits of a TURN server.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Allocations of all users together.
+    /// Maximum number of allocations of all users together.
     pub allocations: usize,
-    /// Allocations of one user.
+    /// Maximum number of allocations of one user.
     pub allocations_per_user: u16,
-    /// Allocations from one IPv4 address or IPv6 /64.
+    /// Maximum number of allocations from one IPv4 address or IPv6 /64.
     pub allocations_per_source: u16,
-    /// Bytes a second that one allocation relays.
+    /// Maximum bytes per second that one allocation relays.
     pub allocation_bytes_per_second: u32,
-    /// Bytes a second that all relay.
+    /// Maximum bytes per second that all allocations relay together.
     pub bytes_per_second: u32,
 }
 
-/// User and source of an allocation.
+/// Hashes of the user and the source of an allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Account {
     user: u64,
     source: u64,
 }
 
-/// Current allocations per user and source.
+/// Number of allocations per user and per source.
 #[derive(Debug)]
 pub(super) struct Quotas {
     by_user: HashMap<u64, u16, RandomState>,

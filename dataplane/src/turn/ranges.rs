@@ -1,4 +1,4 @@
-//! Special-purpose ranges, which are not on the public internet.
+//! Special-purpose address ranges, which are not on the public internet.
 //!
 //! From IANA's registries of special-purpose addresses (RFC 6890), with multicast and unassigned ranges.
 
@@ -15,13 +15,13 @@ pub struct Cidr {
     prefix: u8,
 }
 
-/// Why text is no range.
+/// Reason why a text is not an address range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CidrError {
-    /// No address before the slash, or none at all.
-    #[error("`{0}` is no address range such as 192.0.2.0/24")]
+    /// The part before the slash is not an address.
+    #[error("`{0}` is not an address range such as 192.0.2.0/24")]
     Shape(String),
-    /// A prefix longer than the address.
+    /// The prefix is longer than the address.
     #[error("prefix {prefix} of `{text}` is longer than {limit} bits")]
     Prefix {
         /// The whole text of the range.
@@ -33,7 +33,7 @@ pub enum CidrError {
     },
 }
 
-/// IPv4 that is not forwarded, not global, or not one host's.
+/// IPv4 ranges that are not forwarded, not global, or not addresses of one host.
 const SPECIAL_V4: [(Ipv4Addr, u8); 18] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),       // this network
     (Ipv4Addr::new(10, 0, 0, 0), 8),      // private
@@ -85,7 +85,7 @@ impl Cidr {
 impl FromStr for Cidr {
     type Err = CidrError;
 
-    /// An address alone is a range of one.
+    /// An address without a prefix is a range of one address.
     fn from_str(text: &str) -> Result<Self, CidrError> {
         let shape = || CidrError::Shape(text.into());
         let (ip, prefix) = match text.split_once('/') {
@@ -112,7 +112,7 @@ impl fmt::Display for Cidr {
     }
 }
 
-/// True when `ip` is not the address of one host on the public internet. The caller must check embedded addresses
+/// True when `ip` is not an address of one host on the public internet. The caller must check embedded addresses
 /// ([`spillway_wire::turn::embedded`]).
 pub(super) fn is_special(ip: IpAddr) -> bool {
     match ip {

@@ -1,8 +1,8 @@
-//! Limit of answers to unproven source addresses (reflection).
+//! Limits answers to unproven source addresses (reflection attacks).
 //!
-//! The source of a datagram may be forged until it has repeated a nonce that we sent there. So an answer before that
-//! is no longer than its request, except for a small budget per network: the 401 to a first Allocate of 28 bytes has
-//! about 110 bytes and must be possible. The table has a fixed size; networks with the same hash share a budget.
+//! The source of a datagram may be forged until the client has repeated a nonce that we sent there. An answer before
+//! that is not longer than its request, except for a small budget per network: the 401 to a first Allocate of 28 bytes
+//! has about 110 bytes and must be possible. The table has a fixed size; networks with the same hash share a budget.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -11,7 +11,7 @@ use ahash::RandomState;
 
 use crate::limits::{REFLECTION_BURST_BYTES, REFLECTION_BYTES_PER_SECOND, REFLECTION_SLOTS};
 
-/// Budgets of all networks there are.
+/// Budgets of networks, in a table of fixed size.
 #[derive(Debug)]
 pub(super) struct Reflection {
     slots: Box<[Slot]>,
@@ -22,7 +22,7 @@ pub(super) struct Reflection {
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     bytes: u32,
-    /// Since the start. Wraps after 49 days, which at worst fills a budget late.
+    /// Time of the last refill, in ms since the start. Wraps after 49 days; at worst a budget is then refilled late.
     filled_ms: u32,
 }
 
@@ -41,7 +41,7 @@ impl Reflection {
 
     /// True if an answer to `source` may be `bytes` longer than its request.
     pub(super) fn spend(&mut self, now: Instant, source: SocketAddr, bytes: usize) -> bool {
-        // The mask keeps the low bits: the table's length is a power of two.
+        // The mask selects the low bits: the length of the table is a power of two.
         let at = self.hasher.hash_one(network(source.ip())) as usize & (self.slots.len() - 1);
         let slot = &mut self.slots[at];
         let now_ms = now.saturating_duration_since(self.start).as_millis() as u32;
@@ -67,7 +67,7 @@ impl Reflection {
     }
 }
 
-/// An IPv4 /24 or an IPv6 /64: a victim's link is no wider because its neighbour is asked.
+/// The IPv4 /24 or IPv6 /64 of an address: forged addresses of one network share a link to the victim.
 fn network(ip: IpAddr) -> u128 {
     match ip {
         IpAddr::V4(ip) => u128::from(u32::from(ip) >> 8),

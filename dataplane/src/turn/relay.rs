@@ -1,6 +1,6 @@
-//! Relays data in both directions (RFC 8656 sections 11 and 12): the frequent case.
+//! Relays data in both directions (RFC 8656 sections 11 and 12): the most frequent operation.
 //!
-//! One lookup by client, or none by relayed port; then a few entries of one allocation. Nothing allocates.
+//! Data from a client costs one lookup by client, data from a peer none (the port is an index). Nothing is allocated.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use super::{Deliver, Relay, Server};
 use crate::limits::MAX_RELAYED_BYTES;
 
 impl Server {
-    /// A datagram of `peer` to the address `relayed`.
+    /// Handles a datagram of `peer` to the address `relayed`.
     pub fn handle_peer(
         &mut self,
         now: Instant,
@@ -26,7 +26,7 @@ impl Server {
         peer: SocketAddr,
         bytes: &[u8],
     ) -> Result<Deliver<'_>, DenyReason> {
-        let delivered = self.let_in(now, plain(relayed), plain(peer), bytes.len());
+        let delivered = self.write_incoming(now, plain(relayed), plain(peer), bytes.len());
         match delivered {
             Ok((client, padding_bytes)) => Ok(Deliver {
                 client,
@@ -57,7 +57,7 @@ impl Server {
             .ok_or(DenyReason::NoChannel)?;
         still_allowed(bound, &self.policy)?;
         let peer = bound.peer;
-        let relayed = self.let_out(now, id, peer, length)?;
+        let relayed = self.check_outgoing(now, id, peer, length)?;
         Ok(Relay {
             relayed,
             peer,
@@ -79,7 +79,7 @@ impl Server {
             return Err(DenyReason::Malformed);
         };
         self.policy.check(peer)?;
-        let relayed = self.let_out(now, id, peer, payload.len())?;
+        let relayed = self.check_outgoing(now, id, peer, payload.len())?;
         Ok(Relay {
             relayed,
             peer,
@@ -88,8 +88,8 @@ impl Server {
         })
     }
 
-    /// Lets `bytes` out to a peer that may be relayed to.
-    fn let_out(
+    /// Checks whether `bytes` may be sent to a permitted peer, and counts them.
+    fn check_outgoing(
         &mut self,
         now: Instant,
         id: AllocationId,
@@ -114,8 +114,8 @@ impl Server {
         Ok(self.relayed.address(family, port))
     }
 
-    /// Writes the header before a datagram of `length` bytes, and returns the client and the padding.
-    fn let_in(
+    /// Writes the header for a datagram of `length` bytes. Returns the client, the header and the padding.
+    fn write_incoming(
         &mut self,
         now: Instant,
         relayed: SocketAddr,
@@ -187,7 +187,7 @@ impl Server {
     }
 }
 
-/// Judges a channel's peer again if the policy has changed since.
+/// Checks a channel's peer again if the policy has changed since the last check.
 fn still_allowed(channel: &mut Channel, policy: &Policy) -> Result<(), DenyReason> {
     if channel.judged != policy.generation() {
         policy.check(channel.peer)?;
@@ -196,7 +196,7 @@ fn still_allowed(channel: &mut Channel, policy: &Policy) -> Result<(), DenyReaso
     Ok(())
 }
 
-/// RFC 8656 section 12.5: in a stream the next message starts at a multiple of four.
+/// RFC 8656 section 12.5: in a stream, ChannelData is padded to a multiple of four bytes.
 fn channel_padding(transport: Transport, length: usize) -> usize {
     match transport {
         Transport::Udp => 0,

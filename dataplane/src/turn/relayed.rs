@@ -1,4 +1,4 @@
-//! Relayed addresses: free ports, and the allocations of the others.
+//! Relayed addresses: which ports are free, and which allocation has each other port.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,9 +9,8 @@ use spillway_wire::stun::Family;
 
 use super::allocation::AllocationId;
 
-/// Where peers see the relay's clients. Shards of one node share addresses and ports: each has every
-/// `step`-th pair of ports, so that it has even ones, and a datagram that reaches the node is for shard
-/// `(port - first) / 2 % step`.
+/// Relayed addresses of one shard. The shards of a node share addresses and ports: each has every `step`-th pair of
+/// ports, so that each shard has even ports. A datagram to a port is for shard `(port - first) / 2 % step`.
 #[derive(Debug, Clone)]
 pub struct RelayAddresses {
     /// Relayed IPv4 address, as peers see it.
@@ -20,11 +19,11 @@ pub struct RelayAddresses {
     pub v6: Option<Ipv6Addr>,
     /// Ports of the relayed addresses of all shards.
     pub ports: RangeInclusive<u16>,
-    /// Ports in the range that are used otherwise.
+    /// Ports of the range that are in use otherwise.
     pub except: Vec<u16>,
     /// Number of shards that share the ports.
     pub step: NonZeroU16,
-    /// Number of this shard, from zero.
+    /// Number of this shard, starting at 0.
     pub offset: u16,
 }
 
@@ -35,7 +34,7 @@ pub(super) struct Relayed {
     v6: Option<Pool>,
 }
 
-/// Allowed ports of a request.
+/// Requested parity of a port (EVEN-PORT).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Parity {
     Any,
@@ -45,26 +44,26 @@ pub(super) enum Parity {
 #[derive(Debug)]
 struct Pool {
     ip: IpAddr,
-    /// First port of all shards.
+    /// First port of the range of all shards.
     first: u16,
     step: u16,
     offset: u16,
-    /// Slots, in no order.
+    /// Free slots, in no order.
     free: Vec<u16>,
-    /// Released slots, the oldest first: peers may still send to their last owner.
+    /// Released slots, the oldest first. They are reused late, because peers may still send to the last owner.
     resting: VecDeque<u16>,
-    /// Number of resting slots, half of all: beyond it the oldest one is free.
+    /// Minimum number of resting slots before the oldest one is reused: half of all slots.
     rest: usize,
     owner_by_slot: Vec<AllocationId>,
 }
 
 impl RelayAddresses {
-    /// True when it may be a relayed one.
+    /// True when `port` is in the range of relayed ports.
     pub(super) fn has_port(&self, port: u16) -> bool {
         self.ports.contains(&port) && !self.except.contains(&port)
     }
 
-    /// True when it is one of ours.
+    /// True when `ip` is one of the relayed addresses.
     pub(super) fn has_ip(&self, ip: IpAddr) -> bool {
         match ip {
             IpAddr::V4(ip) => self.v4 == Some(ip),
@@ -82,12 +81,12 @@ impl Relayed {
         }
     }
 
-    /// True when there are addresses of `family` at all.
+    /// True when there are relayed addresses of `family`.
     pub(super) fn has(&self, family: Family) -> bool {
         self.pool(family).is_some()
     }
 
-    /// A random free port for `owner`; `None` when there is none that would do.
+    /// A random free port for `owner`; `None` when no suitable port is free.
     pub(super) fn take(
         &mut self,
         family: Family,
@@ -96,12 +95,14 @@ impl Relayed {
         rng: &mut fastrand::Rng,
     ) -> Option<u16> {
         let pool = self.pool_mut(family)?;
-        let slot = pool.draw(parity, rng).or_else(|| pool.wake(parity))?;
+        let slot = pool
+            .take_random(parity, rng)
+            .or_else(|| pool.reuse_oldest(parity))?;
         pool.owner_by_slot[usize::from(slot)] = owner;
         Some(pool.port(slot))
     }
 
-    /// Gives back a port that was taken.
+    /// Releases a port that was taken.
     pub(super) fn release(&mut self, family: Family, port: u16) {
         let pool = self.pool_mut(family).expect("it was taken from there");
         let slot = pool.slot(port).expect("it was taken from there");
@@ -123,7 +124,7 @@ impl Relayed {
         (owner != AllocationId::NONE).then_some(owner)
     }
 
-    /// The address that `port` is of.
+    /// The relayed address with `port`.
     pub(super) fn address(&self, family: Family, port: u16) -> SocketAddr {
         let pool = self.pool(family).expect("it was taken from there");
         SocketAddr::new(pool.ip, port)
@@ -157,7 +158,7 @@ impl Pool {
             owner_by_slot: Vec::new(),
         };
         pool.free = (0..)
-            .take_while(|slot| pool.place(*slot) <= u32::from(*addresses.ports.end()))
+            .take_while(|slot| pool.port_number(*slot) <= u32::from(*addresses.ports.end()))
             .collect();
         pool.owner_by_slot = vec![AllocationId::NONE; pool.free.len()];
         let free = std::mem::take(&mut pool.free).into_iter();
@@ -170,26 +171,26 @@ impl Pool {
     }
 
     /// A random free slot.
-    fn draw(&mut self, parity: Parity, rng: &mut fastrand::Rng) -> Option<u16> {
+    fn take_random(&mut self, parity: Parity, rng: &mut fastrand::Rng) -> Option<u16> {
         if self.free.is_empty() {
             return None;
         }
         let start = rng.usize(..self.free.len());
         let (before, after) = self.free.split_at(start);
         let mut slots = after.iter().chain(before);
-        let found = slots.position(|slot| self.would_do(*slot, parity))?;
+        let found = slots.position(|slot| self.is_suitable(*slot, parity))?;
         let at = (start + found) % self.free.len();
         Some(self.free.swap_remove(at))
     }
 
-    /// The one that has rested longest, where no other is left.
-    fn wake(&mut self, parity: Parity) -> Option<u16> {
+    /// Reuses the slot that has rested longest, when no other slot is left.
+    fn reuse_oldest(&mut self, parity: Parity) -> Option<u16> {
         let mut slots = self.resting.iter();
-        let at = slots.position(|slot| self.would_do(*slot, parity))?;
+        let at = slots.position(|slot| self.is_suitable(*slot, parity))?;
         self.resting.remove(at)
     }
 
-    fn would_do(&self, slot: u16, parity: Parity) -> bool {
+    fn is_suitable(&self, slot: u16, parity: Parity) -> bool {
         match parity {
             Parity::Any => true,
             Parity::Even => self.port(slot).is_multiple_of(2),
@@ -197,11 +198,11 @@ impl Pool {
     }
 
     fn port(&self, slot: u16) -> u16 {
-        u16::try_from(self.place(slot)).expect("slots end where ports do")
+        u16::try_from(self.port_number(slot)).expect("slots end where ports do")
     }
 
-    /// The port of a slot, if there were as many ports as that.
-    fn place(&self, slot: u16) -> u32 {
+    /// The port number of a slot; may exceed 65,535 for a slot outside the range.
+    fn port_number(&self, slot: u16) -> u32 {
         let pair = u32::from(slot / 2) * u32::from(self.step) + u32::from(self.offset);
         u32::from(self.first) + pair * 2 + u32::from(slot % 2)
     }

@@ -1,4 +1,4 @@
-//! A message of a client: its kind, its authentication, and the answer.
+//! A message of a client: parsing, authentication, and the response.
 
 use spillway_wire::stun::{Class, Fingerprint, Message, Method, Writer, kinds};
 use spillway_wire::turn::Fields;
@@ -8,31 +8,31 @@ use super::client::{Client, Transport};
 use super::deny::DenyReason;
 use super::{Now, Outcome, Relay, Server};
 
-/// A STUN request or indication, taken apart.
+/// A parsed STUN request or indication.
 pub(super) struct Request<'a> {
     pub(super) now: Now,
     pub(super) client: Client,
     pub(super) method: Method,
     pub(super) message: Message<'a>,
     pub(super) fields: Fields<'a>,
-    /// True: the request had a FINGERPRINT, so its response has one.
+    /// Whether the request had a FINGERPRINT; its response then has one, too.
     fingerprint: Fingerprint,
 }
 
-/// Result of a request that was granted.
+/// Result of a message that was granted.
 pub(super) enum Done {
-    /// The answer is in the scratch buffer.
+    /// The response is in the scratch buffer.
     Replied,
     Relay(Relay),
 }
 
 /// Value of SOFTWARE in our responses.
 const SOFTWARE: &[u8] = b"spillway";
-/// ChannelData starts with these two bits, STUN with none (RFC 7983).
+/// The first two bits of ChannelData; in STUN they are zero (RFC 7983).
 const CHANNEL_BITS: u8 = 0x40;
 
 impl Server {
-    /// A datagram or a message of `client`.
+    /// Handles a datagram or stream message of `client`.
     pub fn handle_client(&mut self, now: Now, client: &Client, bytes: &[u8]) -> Outcome<'_> {
         let done = match bytes.first() {
             Some(first) if first & 0xc0 == CHANNEL_BITS => self
@@ -88,18 +88,18 @@ impl Server {
     /// RFC 8489 section 3: a Binding request needs no authentication.
     fn binding(&mut self, request: &Request<'_>) -> Result<Done, DenyReason> {
         if !request.fields.unknown.is_empty() {
-            return self.refuse_stranger(request, DenyReason::UnknownAttribute);
+            return self.refuse_unproven(request, DenyReason::UnknownAttribute);
         }
         let mut writer = request.answer(&mut self.scratch, Class::Success);
         writer.xor_address(kinds::XOR_MAPPED_ADDRESS, request.client.remote);
         request.finish(writer, None);
-        self.reply_to_stranger(request)
+        self.reply_to_unproven(request)
     }
 
     fn authenticated(&mut self, request: &Request<'_>) -> Result<Done, DenyReason> {
         let seal = match self.authenticate(request) {
             Ok(seal) => seal,
-            Err(reason) => return self.refuse_stranger(request, reason),
+            Err(reason) => return self.refuse_unproven(request, reason),
         };
         let done = request
             .check_attributes()
@@ -119,7 +119,7 @@ impl Server {
         }
     }
 
-    /// Authenticates `request`. The nonce is checked first: this is cheap, and without a valid nonce the address is
+    /// Authenticates `request`. The nonce is checked first: this costs little, and without a valid nonce the address is
     /// not proven.
     fn authenticate(&mut self, request: &Request<'_>) -> Result<Seal, DenyReason> {
         let claim = Claim::read(&request.fields)?;
@@ -134,23 +134,23 @@ impl Server {
     }
 
     /// An error response to a client with an unproven address.
-    fn refuse_stranger(
+    fn refuse_unproven(
         &mut self,
         request: &Request<'_>,
         reason: DenyReason,
     ) -> Result<Done, DenyReason> {
         self.refuse(request, reason, None)?;
-        self.reply_to_stranger(request)
+        self.reply_to_unproven(request)
     }
 
-    /// Lets the answer out that is in the scratch buffer, if it is not too much for an unproven address.
-    fn reply_to_stranger(&mut self, request: &Request<'_>) -> Result<Done, DenyReason> {
+    /// Sends the response in the scratch buffer, if it is not too long for an unproven address.
+    fn reply_to_unproven(&mut self, request: &Request<'_>) -> Result<Done, DenyReason> {
         let (now, source) = (request.now.instant, request.client.remote);
         let question = request.message.bytes().len();
         let excess = self.scratch.len().saturating_sub(question);
         let is_proven = match request.client.transport {
             Transport::Udp => false,
-            Transport::Tcp | Transport::Tls => true, // a connection takes a round trip
+            Transport::Tcp | Transport::Tls => true, // the handshake of a connection has proven the address
         };
         if is_proven || excess == 0 || self.reflection.spend(now, source, excess) {
             Ok(Done::Replied)
@@ -159,7 +159,7 @@ impl Server {
         }
     }
 
-    /// Writes an error, and counts it.
+    /// Writes an error response, and counts it.
     fn refuse(
         &mut self,
         request: &Request<'_>,
@@ -174,7 +174,7 @@ impl Server {
             let (value, length) = request.fields.unknown.value();
             writer.attribute(kinds::UNKNOWN_ATTRIBUTES, &value[..length]);
         }
-        // RFC 8489 section 9.2.4: what the client needs to try again.
+        // RFC 8489 section 9.2.4: attributes that the client needs to try again.
         if matches!(code, 401 | 438) {
             let nonce = self.nonces.make(request.now.unix_s, request.client.remote);
             writer
@@ -188,13 +188,13 @@ impl Server {
 }
 
 impl Request<'_> {
-    /// Starts the answer in `scratch`.
+    /// Starts the response in `scratch`.
     pub(super) fn answer<'s>(&self, scratch: &'s mut Vec<u8>, class: Class) -> Writer<'s> {
         scratch.clear();
         Writer::new(scratch, self.method.kind(class), self.message.transaction())
     }
 
-    /// Ends it as the request ended.
+    /// Ends the response with the same integrity attribute and FINGERPRINT as the request.
     pub(super) fn finish(&self, mut writer: Writer<'_>, seal: Option<&Seal>) {
         if let Some(seal) = seal {
             match seal.integrity {
@@ -207,7 +207,7 @@ impl Request<'_> {
         }
     }
 
-    /// Checks the attributes, for any method.
+    /// Checks attributes that all methods share.
     fn check_attributes(&self) -> Result<(), DenyReason> {
         if !self.fields.unknown.is_empty() {
             return Err(DenyReason::UnknownAttribute);
@@ -219,7 +219,7 @@ impl Request<'_> {
     }
 }
 
-/// Adds SOFTWARE to the response to an Allocate; once is enough.
+/// Adds SOFTWARE; only responses to an Allocate have it.
 pub(super) fn software(writer: &mut Writer<'_>) {
     writer.attribute(kinds::SOFTWARE, SOFTWARE);
 }

@@ -1,5 +1,5 @@
-//! A network path in virtual time: bottleneck, queue, delay, jitter, loss, a receiver that may be late, and encoded
-//! feedback. The tests state what the estimator must do.
+//! A simulated path in virtual time: bottleneck, queue, delay, jitter, loss, a receiver that may wake up late, and
+//! encoded feedback. The tests state what the estimator must do.
 
 mod path; // the simulated network between sender and receiver
 mod source; // simulated video source
@@ -31,7 +31,7 @@ struct Simulation {
     link_free_us: i64,
     /// Sequence number and arrival time of packets on the path.
     flying: VecDeque<(u16, i64)>,
-    /// Arrived packets that were not reported, by sequence number.
+    /// Packets that arrived but were not reported, by sequence number.
     arrived: Vec<(u16, i64)>,
     next_report: u16,
     feedback_at_us: i64,
@@ -40,9 +40,9 @@ struct Simulation {
     sent_bytes: u64,
     padding_bytes: u64,
     wakes: u32,
-    /// Feedback of the receiver that was not read.
+    /// Number of feedback messages that the estimator refused.
     refused: usize,
-    /// Longest stay in the queue since the last look.
+    /// Longest queueing time since it was last read.
     longest_queue_us: i64,
 }
 
@@ -80,7 +80,7 @@ impl Simulation {
         self.estimator.estimate_bps().unwrap_or(0)
     }
 
-    /// Runs for a time; the lowest and the highest estimate in it.
+    /// Runs for some seconds. Returns the lowest and the highest estimate.
     fn run(&mut self, seconds: f64) -> (u64, u64) {
         let end_us = self.now_us + (seconds * 1e6) as i64;
         let (mut lowest, mut highest) = (u64::MAX, 0);
@@ -88,7 +88,7 @@ impl Simulation {
             self.now_us += TICK_US;
             self.send_media();
             self.estimator
-                .aim(self.source.sustain_bps, self.source.desired_bps);
+                .set_targets(self.source.sustain_bps, self.source.desired_bps);
             self.wake();
             self.receive();
             self.hear();
@@ -99,7 +99,7 @@ impl Simulation {
         (lowest, highest)
     }
 
-    /// The queue's longest since the last look.
+    /// Longest queueing time since the last call, in ms.
     fn queue_ms(&mut self) -> i64 {
         std::mem::take(&mut self.longest_queue_us) / 1_000
     }
@@ -149,7 +149,7 @@ impl Simulation {
         let jitter_us = self.random.i64(0..=self.path.jitter_us);
         let mut arrives_us = self.link_free_us + self.path.delay_us + jitter_us;
         if self.path.late_us > 0 {
-            // Most of the time soon, now and then very late.
+            // Usually soon, now and then very late.
             let late_us = self.path.late_us;
             let slot = arrives_us / late_us;
             let rest_us = arrives_us % late_us;
@@ -214,12 +214,12 @@ impl Simulation {
             && *at_us <= self.now_us
         {
             let (_, bytes) = self.feedback.pop_front().unwrap();
-            self.refused += usize::from(!self.tell(&bytes));
+            self.refused += usize::from(!self.give_feedback(&bytes));
         }
     }
 
-    /// True when the feedback was read.
-    fn tell(&mut self, bytes: &[u8]) -> bool {
+    /// Passes feedback to the estimator. True when it was accepted.
+    fn give_feedback(&mut self, bytes: &[u8]) -> bool {
         let Some(Ok(Packet::TransportFeedback(feedback))) = packets(bytes).next() else {
             panic!("no feedback in {bytes:02x?}");
         };

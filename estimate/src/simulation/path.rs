@@ -10,7 +10,7 @@ pub(super) struct Path {
     pub(super) loss_percent: u8,
     pub(super) feedback_us: i64,
     pub(super) feedback_loss_percent: u8,
-    /// The receiver looks only this often, and only then stamps what arrived; 0: at once.
+    /// Interval at which the receiver wakes up and stamps what has arrived, in µs; 0: immediately.
     pub(super) late_us: i64,
 }
 

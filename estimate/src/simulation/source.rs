@@ -1,17 +1,17 @@
-//! The simulated video source, and its reaction to the estimate.
+//! The simulated video source, which follows the estimate.
 
-/// The simulated video source.
+/// Properties of the simulated video source.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source {
-    /// The rates of the layers; the highest that fits is sent.
+    /// Bit rates of the layers; the highest one that fits the estimate is sent.
     pub(super) layers_bps: &'static [u64],
-    /// A camera's frames differ by this much.
+    /// Variation of the frame sizes, in percent.
     pub(super) unsteady_percent: i64,
     pub(super) sustain_bps: u64,
     pub(super) desired_bps: u64,
 }
 
-/// Fine steps up to 3 Mb/s: the sent rate follows the estimate.
+/// Many layers up to 3 Mb/s, so that the sent rate follows the estimate.
 pub(super) const FINE: &[u64] = &{
     let mut layers = [0; 60];
     let mut index = 0;

@@ -157,7 +157,7 @@ fn a_path_that_became_longer_is_found_to_have_no_queue() {
 fn what_is_not_sent_proves_nothing() {
     let mut simulation = Simulation::new(300_000, PATH, LOW_LAYER);
     let (_, highest) = simulation.run(60.0);
-    assert_within("without aim", highest, 400_000..=560_000);
+    assert_within("without targets", highest, 400_000..=560_000);
     assert_eq!(simulation.padding_bytes, 0);
     assert!(simulation.wakes <= 1, "{} wakes", simulation.wakes);
     simulation.source.desired_bps = 2_000_000;
@@ -255,13 +255,13 @@ fn repeated_reordered_and_lying_feedback_is_ignored() {
             if let Some(bytes) = old.get(random.usize(0..old.len().max(1))).cloned() {
                 let sent_already = attacked.feedback.iter().all(|(_, flying)| *flying != bytes);
                 if sent_already {
-                    attacked.tell(&bytes);
+                    attacked.give_feedback(&bytes);
                 }
                 let mut lying = bytes;
                 let seq = attacked.next_report.wrapping_add(random.u16(8_000..50_000));
                 lying[12..14].copy_from_slice(&seq.to_be_bytes());
                 lying[16..19].fill_with(|| random.u8(..));
-                attacked.tell(&lying);
+                attacked.give_feedback(&lying);
             }
         }
         assert_eq!(attacked.estimate(), honest.estimate());
@@ -288,7 +288,7 @@ fn no_feedback_about_real_packets_does_harm_beyond_the_bounds() {
             .map(|_| status(&mut random))
             .collect();
         let length = write_transport_feedback(&head, &deltas, &mut bytes).unwrap();
-        simulation.tell(&bytes[..length]);
+        simulation.give_feedback(&bytes[..length]);
         let estimate = simulation.estimate();
         assert!(estimate == 0 || (MIN_BPS..=1_000_000_000).contains(&estimate));
         let deadline = simulation.estimator.deadline();
@@ -322,15 +322,18 @@ fn silence_makes_it_fall_slowly_and_ends() {
 }
 
 #[test]
-fn changes_are_told_when_they_matter() {
+fn notable_changes_are_reported() {
     let mut simulation = Simulation::new(300_000, PATH, LAYERS);
-    let mut told = 0;
+    let mut changes = 0;
     for _ in 0..100 {
         simulation.run(0.05);
-        told += u32::from(simulation.estimator.take_changed());
+        changes += u32::from(simulation.estimator.take_changed());
         assert!(!simulation.estimator.take_changed());
     }
-    assert!((3..=20).contains(&told), "{told} times in five seconds");
+    assert!(
+        (3..=20).contains(&changes),
+        "{changes} times in five seconds"
+    );
 }
 
 #[test]

@@ -2,22 +2,22 @@
 
 use super::header::u32_at;
 
-/// Sequence numbers of a NACK, at most 17 for each four bytes.
+/// Sequence numbers in a NACK; each entry of four bytes has at most 17.
 #[derive(Debug, Clone)]
 pub struct Nacks<'a> {
     rest: &'a [u8],
-    /// The number that the lowest bit of `mask` stands for.
+    /// The sequence number of the lowest bit of `mask`.
     next: u16,
     mask: u32,
 }
 
-/// Streams of a FIR with the number of the request, which repeats when the request is repeated.
+/// Entries of a FIR: SSRC, and a request number that stays the same when the request is repeated.
 #[derive(Debug, Clone)]
 pub struct Firs<'a> {
     rest: &'a [u8],
 }
 
-/// The receiver's own estimate of the path.
+/// REMB: the receiver's estimate of the bandwidth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remb<'a> {
     /// Bits per second for all streams together.
@@ -75,7 +75,7 @@ impl<'a> Remb<'a> {
         body.get(8..12) == Some(b"REMB")
     }
 
-    /// Section 2.2 of the draft: six bits of exponent, eighteen of mantissa.
+    /// Section 2.2 of the draft: 6 bits of exponent, 18 bits of mantissa.
     pub(super) fn read(body: &'a [u8]) -> Option<Self> {
         let word = u32_at(body, 12)?;
         let count = (word >> 24) as usize;
@@ -89,7 +89,7 @@ impl<'a> Remb<'a> {
         Some(Self { bps, ssrcs })
     }
 
-    /// The streams it speaks of.
+    /// The SSRCs that the estimate is for.
     pub fn ssrcs(&self) -> impl Iterator<Item = u32> + use<'a> {
         let (ssrcs, _) = self.ssrcs.as_chunks::<4>();
         ssrcs.iter().map(|ssrc| u32::from_be_bytes(*ssrc))

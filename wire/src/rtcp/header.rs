@@ -3,7 +3,7 @@
 pub(super) const HEADER_BYTES: usize = 4;
 pub(super) const VERSION: u8 = 2 << 6;
 pub(super) const PADDING: u8 = 1 << 5;
-/// The five bits that are a count of blocks or the format of a feedback message.
+/// The five bits with the number of blocks, or the format of a feedback message.
 pub(super) const COUNT_MASK: u8 = 0x1f;
 
 pub(super) const SENDER_REPORT: u8 = 200;

@@ -1,7 +1,7 @@
-//! RTCP as checked views over a datagram (RFC 3550, RFC 4585, RFC 5104), and the few packets we write.
+//! RTCP as checked views over a datagram (RFC 3550, RFC 4585, RFC 5104), and the packets we write.
 //!
-//! Framing is strict: a wrong length field ends the datagram. Packets of unknown types are [`Packet::Other`]. SRTCP is
-//! decrypted before; the callers decide what a packet means.
+//! Framing is strict: a wrong length field ends the datagram. Packets of unknown types are [`Packet::Other`]. SRTCP
+//! must be decrypted before; the caller decides what a packet means.
 
 mod header; // common RTCP header
 mod feedback; // NACK, PLI, FIR, REMB
@@ -23,7 +23,7 @@ use header::{
     RECEIVER_REPORT, SENDER_REPORT, TRANSPORT_LAYER, TRANSPORT_WIDE, VERSION, u32_at,
 };
 
-/// One packet of a compound.
+/// One packet of a compound packet.
 #[derive(Debug, Clone)]
 pub enum Packet<'a> {
     /// SR: counters of a sender, and its reports about received streams.
@@ -40,37 +40,37 @@ pub enum Packet<'a> {
         /// Report blocks, one per stream.
         blocks: ReportBlocks<'a>,
     },
-    /// Packets to be sent again.
+    /// NACK: packets that must be sent again.
     Nack {
         /// SSRC of the stream with lost packets.
         media_ssrc: u32,
         /// Sequence numbers of the lost packets.
         lost: Nacks<'a>,
     },
-    /// Picture loss: a keyframe is needed.
+    /// PLI: a keyframe is needed.
     Pli {
         /// SSRC of the stream that needs a keyframe.
         media_ssrc: u32,
     },
-    /// Full intra request: a keyframe is needed.
+    /// FIR: a keyframe is needed.
     Fir {
         /// SSRCs of the streams, each with the number of the request.
         entries: Firs<'a>,
     },
-    /// The receiver's own estimate of the path.
+    /// REMB: the receiver's estimate of the bandwidth.
     Remb(Remb<'a>),
-    /// Transport-wide feedback: arrival time of each packet.
+    /// Transport-wide feedback: the arrival time of each packet.
     TransportFeedback(TransportFeedback<'a>),
     /// BYE: a sender leaves the session.
     Bye,
-    /// Something we have no use for.
+    /// A packet that we do not use.
     Other,
 }
 
-/// Why a datagram, or the rest of it, is no RTCP.
+/// Reason why a datagram, or the rest of it, is not RTCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// Fewer bytes than a header.
+    /// Fewer bytes than an RTCP header are left.
     #[error("{got} bytes at byte {at} are shorter than an rtcp header of 4")]
     Short {
         /// Offset of the packet in the datagram.
@@ -86,7 +86,7 @@ pub enum Malformed {
         /// The version in the packet's header.
         version: u8,
     },
-    /// The length field reaches past the end.
+    /// The length field exceeds the datagram.
     #[error("length field at byte {at} says {said} bytes, {got} are left")]
     Length {
         /// Offset of the packet in the datagram.
@@ -96,7 +96,7 @@ pub enum Malformed {
         /// Bytes that are left in the datagram.
         got: usize,
     },
-    /// More padding than packet, or none where some is announced.
+    /// The padding is longer than the packet, or zero.
     #[error("padding of {said} bytes at byte {at} is outside 1..={room}")]
     Padding {
         /// Offset of the packet in the datagram.
@@ -106,7 +106,7 @@ pub enum Malformed {
         /// Bytes after the header.
         room: usize,
     },
-    /// The framing holds, but the content does not fit into it. Packets after this one can be read.
+    /// The framing is correct, but the packet is too short for its content. Later packets can still be read.
     #[error("packet of type {kind} at byte {at} does not hold what it announces in {got} bytes")]
     Body {
         /// Offset of the packet in the datagram.
@@ -118,9 +118,9 @@ pub enum Malformed {
     },
 }
 
-/// The packets of a datagram in order. What follows a broken frame is not read.
+/// The packets of a datagram in order. Nothing is read after a framing error.
 ///
-/// Compounds that do not start with a report are taken too (RFC 5506).
+/// Compound packets that do not start with a report are accepted, too (RFC 5506).
 pub fn packets(bytes: &[u8]) -> impl Iterator<Item = Result<Packet<'_>, Malformed>> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -148,11 +148,11 @@ pub fn packets(bytes: &[u8]) -> impl Iterator<Item = Result<Packet<'_>, Malforme
 /// A packet with checked header and padding.
 struct Frame<'a> {
     kind: u8,
-    /// Blocks, or the format of a feedback message.
+    /// Number of blocks, or format of a feedback message.
     count: u8,
-    /// Without header and padding.
+    /// Content without header and padding.
     body: &'a [u8],
-    /// Length of the whole packet.
+    /// Length of the whole packet in bytes.
     length: usize,
 }
 
@@ -166,14 +166,14 @@ impl<'a> Frame<'a> {
         if version != VERSION >> 6 {
             return Err(Malformed::Version { at, version });
         }
-        // RFC 3550 section 6.4.1: in words of 32 bits, minus one.
+        // RFC 3550 section 6.4.1: length in words of 32 bits, minus one.
         let length = (usize::from(u16::from_be_bytes([header[2], header[3]])) + 1) * 4;
         let Some(mut body) = rest.get(HEADER_BYTES..length) else {
             let said = length;
             return Err(Malformed::Length { at, said, got });
         };
         if header[0] & PADDING != 0 {
-            // Browsers pad transport feedback by one to three bytes, so no multiple of four is asked.
+            // Browsers pad transport feedback by one to three bytes, so a multiple of four is not required.
             let said = usize::from(body.last().copied().unwrap_or(0));
             let room = body.len();
             body = match room.checked_sub(said) {

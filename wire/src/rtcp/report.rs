@@ -1,13 +1,14 @@
-//! Sender and receiver reports (RFC 3550 section 6.4), and the compound we send: SR with the CNAME.
+//! Sender and receiver reports (RFC 3550 section 6.4), and the compound packet that we send: SR and SDES with the
+//! CNAME.
 
 use super::header::{SENDER_REPORT, SOURCE_DESCRIPTION, header, u32_at};
 
 const BLOCK_BYTES: usize = 24;
-/// SSRC and sender information, without the header.
+/// Bytes of SSRC and sender information, without the header.
 const INFO_BYTES: usize = 24;
 const REPORT_BYTES: usize = 4 + INFO_BYTES;
 const CNAME: u8 = 1;
-/// Longest canonical name: its length is one byte (RFC 3550 section 6.5).
+/// Maximum length of a CNAME: its length field is one byte (RFC 3550 section 6.5).
 pub const CNAME_MAX_BYTES: usize = 255;
 
 /// Sender information of a stream.
@@ -15,9 +16,9 @@ pub const CNAME_MAX_BYTES: usize = 255;
 pub struct SenderInfo {
     /// SSRC of the sender's stream.
     pub ssrc: u32,
-    /// Wall clock of the report: seconds since 1900 in 32.32 fixed point.
+    /// Wall clock of the report: seconds since 1900 as 32.32 fixed-point number.
     pub ntp: u64,
-    /// The same moment as RTP timestamp.
+    /// RTP timestamp at the same time.
     pub rtp_time: u32,
     /// Packets sent since the start.
     pub packets: u32,
@@ -30,17 +31,17 @@ pub struct SenderInfo {
 pub struct ReportBlock {
     /// SSRC of the stream that the block reports on.
     pub ssrc: u32,
-    /// Lost since the last report, in 256ths.
+    /// Packets lost since the last report, in 256ths.
     pub fraction_lost: u8,
-    /// Lost since the start; duplicates make it negative.
+    /// Packets lost since the start; duplicates can make it negative.
     pub cumulative_lost: i32,
-    /// Rollovers in the upper half, highest sequence number in the lower.
+    /// Rollover count in the upper 16 bits, highest sequence number in the lower.
     pub highest_seq: u32,
-    /// Interarrival jitter in the clock of the stream.
+    /// Interarrival jitter in units of the RTP clock.
     pub jitter: u32,
     /// Middle 32 bits of the `ntp` of the last sender report, 0 without one.
     pub last_sr: u32,
-    /// Since that report, in 65,536ths of a second.
+    /// Time since the receipt of that report, in units of 1/65,536 s.
     pub delay_since_last_sr: u32,
 }
 
@@ -51,7 +52,7 @@ pub struct ReportBlocks<'a> {
 }
 
 impl SenderInfo {
-    /// The information, and the blocks after it.
+    /// Reads the sender information. Returns also the bytes behind it, with the report blocks.
     pub(super) fn read(body: &[u8]) -> Option<(Self, &[u8])> {
         let (info, blocks) = body.split_at_checked(INFO_BYTES)?;
         let info = Self {
@@ -66,7 +67,7 @@ impl SenderInfo {
 }
 
 impl<'a> ReportBlocks<'a> {
-    /// Profile-specific extensions may follow the blocks; they are left out.
+    /// Reads the blocks. Profile-specific extensions behind them are ignored.
     pub(super) fn read(bytes: &'a [u8], count: u8) -> Option<Self> {
         let rest = bytes.get(..usize::from(count) * BLOCK_BYTES)?;
         Some(Self { rest })
@@ -83,7 +84,7 @@ impl Iterator for ReportBlocks<'_> {
         Some(ReportBlock {
             ssrc: u32_at(block, 0)?,
             fraction_lost: (lost >> 24) as u8,
-            // 24 bits, signed.
+            // a signed number of 24 bits
             cumulative_lost: (lost << 8) as i32 >> 8,
             highest_seq: u32_at(block, 8)?,
             jitter: u32_at(block, 12)?,
@@ -93,15 +94,14 @@ impl Iterator for ReportBlocks<'_> {
     }
 }
 
-/// Bytes of [`write_sender_report`] with a name of `cname` bytes.
+/// Number of bytes that [`write_sender_report`] needs for a CNAME of `cname` bytes.
 pub fn sender_report_length(cname: usize) -> usize {
     REPORT_BYTES + description_length(cname)
 }
 
-/// Writes SR and SDES with the canonical name (RFC 3550 section 6.1 wants both in every compound); the
-/// length.
+/// Writes SR and SDES with the CNAME (RFC 3550 section 6.1 requires both in a compound packet). Returns the length.
 ///
-/// `None`: `out` is shorter than [`sender_report_length`], or the name longer than [`CNAME_MAX_BYTES`].
+/// `None`: `out` is shorter than [`sender_report_length`], or the CNAME is longer than [`CNAME_MAX_BYTES`].
 pub fn write_sender_report(info: &SenderInfo, cname: &str, out: &mut [u8]) -> Option<usize> {
     let cname_bytes = u8::try_from(cname.len()).ok()?;
     let length = sender_report_length(cname.len());
@@ -123,7 +123,8 @@ pub fn write_sender_report(info: &SenderInfo, cname: &str, out: &mut [u8]) -> Op
     Some(length)
 }
 
-/// Header, SSRC, the item, and at least one zero byte that ends the items (RFC 3550 section 6.5).
+/// Bytes of an SDES packet: header, SSRC, the item, and at least one zero byte that ends the items (RFC 3550 section
+/// 6.5).
 fn description_length(cname: usize) -> usize {
     (4 + 4 + 2 + cname + 1).next_multiple_of(4)
 }
@@ -180,7 +181,7 @@ mod tests {
     fn receiver_reports_are_read_and_their_count_is_checked() {
         #[rustfmt::skip]
         let bytes = [
-            0x81, 201, 0, 8, 0, 0, 0, 9, // one block, then a profile's extension
+            0x81, 201, 0, 8, 0, 0, 0, 9, // one block, then a profile-specific extension
             0, 0, 0, 7, 0x40, 0xff, 0xff, 0xfe, 0, 1, 0x00, 0x05, 0, 0, 0, 90,
             0x13, 0x14, 0x21, 0x22, 0, 1, 0, 0, 0xaa, 0xaa, 0xaa, 0xaa,
         ];

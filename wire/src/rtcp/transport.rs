@@ -1,16 +1,16 @@
-//! Transport-wide feedback: when each packet of a path arrived
+//! Transport-wide feedback: the arrival time of each packet of a path
 //! (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1).
 
 use super::header::{PADDING, TRANSPORT_LAYER, TRANSPORT_WIDE, header, u16_at, u32_at};
 
-/// Unit of arrival times between packets.
+/// Microseconds per unit of arrival times between packets.
 pub const DELTA_US: i64 = 250;
 /// Microseconds per unit of [`TransportFeedback::reference_time`].
 pub const REFERENCE_US: i64 = 64_000;
-/// Most packets one feedback speaks of.
+/// Maximum number of packets in one feedback.
 pub const MAX_STATUSES: usize = u16::MAX as usize;
 
-/// SSRCs, base, count, reference time and feedback count: what precedes the chunks.
+/// Bytes before the chunks: SSRCs, base, count, reference time and feedback count.
 const FIXED_BYTES: usize = 16;
 const MAX_RUN: usize = 0x1fff;
 const BITS_PER_VECTOR: usize = 14;
@@ -18,7 +18,7 @@ const PAIRS_PER_VECTOR: usize = 7;
 const VECTOR: u16 = 1 << 15;
 const PAIRS: u16 = 1 << 14;
 
-/// A feedback with checked chunks and deltas, so that reading them cannot fail.
+/// A feedback whose chunks and deltas were checked, so that reading them cannot fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TransportFeedback<'a> {
     header: TransportHeader,
@@ -27,7 +27,7 @@ pub struct TransportFeedback<'a> {
     deltas: &'a [u8],
 }
 
-/// Header of a feedback, before its packets.
+/// The fields of a feedback before its chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TransportHeader {
     /// SSRC of the sender of the feedback.
@@ -36,27 +36,27 @@ pub struct TransportHeader {
     pub media_ssrc: u32,
     /// Transport-wide sequence number of the first packet.
     pub base_seq: u16,
-    /// 24 bits, in units of [`REFERENCE_US`] on the receiver's clock; it wraps.
+    /// Reference time on the receiver's clock: 24 bits, in units of [`REFERENCE_US`]; wraps.
     pub reference_time: u32,
-    /// Counts feedbacks; it wraps.
+    /// Number of the feedback; wraps.
     pub feedback_count: u8,
 }
 
-/// Consecutive packets of one status.
+/// Consecutive packets with the same status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatusRun {
     /// Transport-wide sequence number of the first packet.
     pub seq: u16,
-    /// Number of packets, at least 1; exactly 1 when they arrived.
+    /// Number of packets, at least 1; exactly 1 for a packet that arrived.
     pub count: u16,
-    /// Arrival since the packet before (the first: since the reference time) in units of [`DELTA_US`];
-    /// `None` when the packets did not arrive.
+    /// Time from the previous packet's arrival (for the first one: from the reference time), in units of [`DELTA_US`];
+    /// `None` if the packets did not arrive.
     pub ticks: Option<i32>,
 }
 
-/// Iterator over the runs of a feedback, in order of sequence numbers.
+/// Iterator over the status runs of a feedback, in order of sequence numbers.
 ///
-/// It takes at most 14 steps for each 2 bytes of the feedback, for any claimed number of packets.
+/// Takes at most 14 steps per 2 bytes of the feedback, for any number of packets that it claims.
 #[derive(Debug, Clone)]
 pub struct StatusRuns<'a> {
     seq: u16,
@@ -73,7 +73,7 @@ enum Symbol {
     Large,
 }
 
-/// Statuses that were not read yet.
+/// Statuses of one chunk that were not read yet.
 #[derive(Debug, Clone, Copy)]
 enum Chunk {
     Run {
@@ -117,7 +117,7 @@ impl<'a> TransportFeedback<'a> {
         })
     }
 
-    /// Everything but the packets.
+    /// The fields before the chunks.
     pub fn header(&self) -> &TransportHeader {
         &self.header
     }
@@ -127,22 +127,22 @@ impl<'a> TransportFeedback<'a> {
         self.header.base_seq
     }
 
-    /// Number of packets it speaks of.
+    /// Number of packets that the feedback covers.
     pub fn status_count(&self) -> u16 {
         self.statuses
     }
 
-    /// 24 bits, in units of [`REFERENCE_US`] on the receiver's clock; it wraps.
+    /// Reference time on the receiver's clock: 24 bits, in units of [`REFERENCE_US`]; wraps.
     pub fn reference_time(&self) -> u32 {
         self.header.reference_time
     }
 
-    /// Counts feedbacks; it wraps.
+    /// Number of the feedback; wraps.
     pub fn feedback_count(&self) -> u8 {
         self.header.feedback_count
     }
 
-    /// The packets as runs; their counts add up to [`status_count`](Self::status_count).
+    /// The packets as status runs; their counts add up to [`status_count`](Self::status_count).
     pub fn runs(&self) -> StatusRuns<'a> {
         StatusRuns {
             seq: self.header.base_seq,
@@ -153,8 +153,8 @@ impl<'a> TransportFeedback<'a> {
         }
     }
 
-    /// The packets one by one: sequence number, and the ticks of [`StatusRun`]. The feedback claims the length, up to
-    /// 65,535 packets for 2 bytes. Use this for tests and tools, not for untrusted feedback.
+    /// Sequence number of each packet, and ticks as in [`StatusRun`]. The feedback claims the number of packets, up to
+    /// 65,535 in 2 bytes, so use this only for tests and tools.
     pub fn arrivals(&self) -> impl Iterator<Item = (u16, Option<i32>)> + use<'a> {
         self.runs().flat_map(|run| {
             (0..run.count).map(move |offset| (run.seq.wrapping_add(offset), run.ticks))
@@ -237,8 +237,8 @@ impl Chunk {
         }
     }
 
-    /// The next status, itself `None` when reserved, and for how many packets it holds, at most `limit`: lost packets of
-    /// a run are taken together, everything else one at a time.
+    /// The next status (`None` if reserved), and the number of packets that have it, at most `limit`. Lost packets of a
+    /// run are combined, all others are returned one at a time.
     fn next_run(&mut self, limit: u16) -> Option<(Option<Symbol>, u16)> {
         if let Self::Run { symbol: 0, left } = self
             && *left > 0
@@ -250,7 +250,7 @@ impl Chunk {
         self.next().map(|symbol| (symbol, 1))
     }
 
-    /// The next status, itself `None` when reserved.
+    /// The next status; the inner value is `None` if it is reserved.
     fn next(&mut self) -> Option<Option<Symbol>> {
         match self {
             Self::Run { symbol, left } => {
@@ -270,7 +270,7 @@ impl Chunk {
         }
     }
 
-    /// Reads its part of `statuses`; returns the bytes of their deltas. A long run is one step.
+    /// Subtracts the statuses of this chunk from `statuses`. Returns the bytes of their deltas. A long run is one step.
     fn take(&mut self, statuses: &mut u16) -> Option<usize> {
         match *self {
             Self::Run { symbol, left } => {
@@ -295,7 +295,7 @@ impl Chunk {
     }
 }
 
-/// Writes one RTCP packet about the packets from `head.base_seq` on, `deltas` as in [`StatusRun::ticks`]; its
+/// Writes one RTCP packet about the packets from `head.base_seq` on; `deltas` as in [`StatusRun::ticks`]. Returns the
 /// length.
 ///
 /// `None`: `out` is too short, there are more than [`MAX_STATUSES`], or a delta does not fit 16 bits.
@@ -348,7 +348,8 @@ pub fn write_transport_feedback(
     Some(length)
 }
 
-/// The chunk that covers most of the first `deltas`, which are not empty, and their number.
+/// The chunk that covers most of the first `deltas`, and the number of deltas that it covers. `deltas` must not be
+/// empty.
 fn chunk_of(deltas: &[Option<i32>]) -> Option<(u16, usize)> {
     let first = Symbol::of(deltas[0])?;
     let run = deltas

@@ -1,11 +1,11 @@
-//! Attribute types, and attributes with encoded values.
+//! STUN attribute types, and encoding of addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::MAGIC_COOKIE;
 use super::transaction::TransactionId;
 
-/// Attribute types (RFC 8489 section 18.3, RFC 8656 section 18). Those below 0x8000 must be understood.
+/// Attribute types (RFC 8489 section 18.3, RFC 8656 section 18). Types below 0x8000 are comprehension-required.
 #[allow(missing_docs)] // their names are the RFCs'
 pub mod kinds {
     pub const MAPPED_ADDRESS: u16 = 0x0001;
@@ -49,7 +49,7 @@ pub enum Family {
     V6 = 2,
 }
 
-/// The value of an address attribute, ready to write.
+/// The encoded value of an address attribute.
 #[derive(Debug, Clone, Copy)]
 pub struct Address {
     bytes: [u8; 20],
@@ -65,7 +65,7 @@ impl Family {
         }
     }
 
-    /// The family of its number on the wire.
+    /// The family with this number in an attribute.
     pub fn from_number(number: u8) -> Option<Self> {
         match number {
             1 => Some(Self::V4),
@@ -76,7 +76,7 @@ impl Family {
 }
 
 impl Address {
-    /// `address` as XOR-MAPPED-ADDRESS and its like carry it (RFC 8489 section 14.2).
+    /// Encodes `address` as for XOR-MAPPED-ADDRESS (RFC 8489 section 14.2).
     pub fn xor(address: SocketAddr, transaction: &TransactionId) -> Self {
         let mut bytes = [0; 20];
         bytes[1] = Family::of(address.ip()) as u8;
@@ -102,8 +102,7 @@ impl Address {
     }
 }
 
-/// The address in the value of XOR-MAPPED-ADDRESS and its like (RFC 8489 section 14.2); `None` when its
-/// size is not that of its family.
+/// Decodes a value as for XOR-MAPPED-ADDRESS (RFC 8489 section 14.2); `None` when its size does not match its family.
 pub fn xor_address(value: &[u8], transaction: &TransactionId) -> Option<SocketAddr> {
     let (&[_, family, high, low], ip) = value.split_first_chunk::<4>()?;
     let port = u16::from_be_bytes([high, low]) ^ (MAGIC_COOKIE >> 16) as u16;

@@ -1,6 +1,6 @@
 //! Keys, MESSAGE-INTEGRITY and FINGERPRINT of messages.
 //!
-//! Comparisons take the same time wherever the first difference is.
+//! Comparisons of HMACs take constant time.
 
 use std::fmt;
 
@@ -13,10 +13,10 @@ use super::attribute::kinds;
 use super::message::{Integrity, Message};
 use super::{SHA1_BYTES, SHA256_BYTES};
 
-/// A long-term key, by the password algorithm that made it (RFC 8489 section 18.5).
+/// A long-term key, by password algorithm (RFC 8489 section 18.5).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Key {
-    /// Number 1, which all clients know.
+    /// Password algorithm 1: MD5, which all clients support.
     Md5([u8; 16]),
     /// Password algorithm 2: SHA-256 (RFC 8489 section 18.5).
     Sha256([u8; 32]),
@@ -29,14 +29,13 @@ pub enum Fingerprint {
     Absent,
     /// The FINGERPRINT matches the message.
     Fits,
-    /// It differs, or FINGERPRINT is not the last attribute.
+    /// The FINGERPRINT does not match, or is not the last attribute.
     Wrong,
 }
 
-/// The checksum is XORed with this value, so that it differs from that of a packet around it (RFC 8489 section
-/// 14.7).
+/// Value that the CRC is XORed with, so that it differs from that of an enclosing packet (RFC 8489 section 14.7).
 const FINGERPRINT_MASK: u32 = 0x5354_554e;
-/// The polynomial of ITU V.42, reflected.
+/// The CRC polynomial of ITU V.42, reflected.
 const POLYNOMIAL: u32 = 0xedb8_8320;
 const CRC_TABLE: [u32; 256] = crc_table();
 
@@ -46,12 +45,12 @@ impl Key {
         Self::Md5(digest::<Md5>(username, realm, password).into())
     }
 
-    /// SHA-256 of the same (section 18.5.1.2).
+    /// SHA-256(username ":" realm ":" password) (RFC 8489 section 18.5.1.2).
     pub fn sha256(username: &[u8], realm: &[u8], password: &[u8]) -> Self {
         Self::Sha256(digest::<Sha256>(username, realm, password).into())
     }
 
-    /// Key bytes of the HMAC.
+    /// The key for the HMAC.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Md5(bytes) => bytes,
@@ -70,8 +69,8 @@ impl fmt::Debug for Key {
 }
 
 impl Integrity<'_, SHA1_BYTES> {
-    /// True when the sender knew `key`: the password for short-term credentials, [`Key::bytes`] for
-    /// long-term ones.
+    /// True when the HMAC was made with `key`: the password for short-term credentials, [`Key::bytes`] for long-term
+    /// credentials.
     pub fn fits(&self, key: &[u8]) -> bool {
         keyed::<Hmac<Sha1>>(key, &[&self.header, self.attributes])
             .verify_slice(self.mac)
@@ -80,7 +79,7 @@ impl Integrity<'_, SHA1_BYTES> {
 }
 
 impl Integrity<'_, SHA256_BYTES> {
-    /// True when the sender knew `key`.
+    /// True when the HMAC was made with `key`.
     pub fn fits(&self, key: &[u8]) -> bool {
         keyed::<Hmac<Sha256>>(key, &[&self.header, self.attributes])
             .verify_slice(self.mac)
@@ -106,7 +105,7 @@ impl Message<'_> {
     }
 }
 
-/// FINGERPRINT of the message that `bytes` are the beginning of, with its final length in the header.
+/// FINGERPRINT of a message that starts with `bytes`, whose header already has the final length.
 pub fn fingerprint(bytes: &[u8]) -> u32 {
     let crc = bytes.iter().fold(!0, |crc: u32, &byte| {
         CRC_TABLE[usize::from(crc as u8 ^ byte)] ^ (crc >> 8)

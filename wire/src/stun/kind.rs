@@ -1,22 +1,22 @@
-//! Method and class of a message, which share its first two bytes (RFC 8489 section 5).
+//! Method and class of a message, which are mixed in its first two bytes (RFC 8489 section 5).
 
 /// Method of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Method {
-    /// Asks for the address one is seen at, and checks connectivity (RFC 8489 section 3).
+    /// Asks for the reflexive address, and checks connectivity (RFC 8489 section 3).
     Binding = 0x001,
-    /// Asks for a relayed address (RFC 8656 section 7).
+    /// Requests a relayed address (RFC 8656 section 7).
     Allocate = 0x003,
-    /// Prolongs or ends it (section 8).
+    /// Extends or ends an allocation (section 8).
     Refresh = 0x004,
-    /// Carries data to a peer (section 11.1).
+    /// Sends data to a peer (section 11.1).
     Send = 0x006,
-    /// Carries data from a peer (section 11.3).
+    /// Delivers data from a peer (section 11.3).
     Data = 0x007,
-    /// Lets a peer's address in (section 10).
+    /// Permits a peer's address (section 10).
     CreatePermission = 0x008,
-    /// Gives a peer a channel (section 12).
+    /// Binds a channel to a peer (section 12).
     ChannelBind = 0x009,
 }
 
@@ -35,9 +35,9 @@ pub enum Class {
 }
 
 impl Method {
-    /// First two bytes of a message of this method and `class`.
+    /// The first two bytes of a message with this method and `class`.
     pub fn kind(self, class: Class) -> u16 {
-        // All methods here are below 0x010, where the class bits do not split them.
+        // All methods here are below 0x010, so the class bits do not split them.
         self as u16 | class as u16
     }
 

@@ -1,7 +1,7 @@
 //! STUN messages as checked views over a datagram (RFC 8489 section 5).
 //!
-//! Reads what ICE needs to find a session, and says over which bytes its sender made an HMAC; attributes of
-//! TURN are read by [`crate::turn::Fields`].
+//! Reads what ICE needs to find a session, and the bytes that each integrity attribute protects.
+//! [`crate::turn::Fields`] reads the attributes of TURN.
 
 use super::attribute::kinds;
 use super::transaction::TransactionId;
@@ -13,16 +13,16 @@ pub struct Message<'a> {
     bytes: &'a [u8],
 }
 
-/// Why a datagram is no STUN message.
+/// Reason why a datagram is not a STUN message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StunError {
-    /// Shorter than a header.
+    /// The datagram is shorter than a STUN header.
     #[error("stun message of {0} bytes is shorter than its header of 20")]
     Short(usize),
-    /// The two first bits are not zero, or the cookie is another.
+    /// The first two bits are not zero, or the magic cookie is wrong.
     #[error("magic cookie {0:#010x} is not 0x2112a442")]
     NotStun(u32),
-    /// The length field does not match the datagram, or is no multiple of four.
+    /// The length field does not match the datagram, or is not a multiple of four.
     #[error("length field says {said} bytes, the message has {got}")]
     Length {
         /// Length in the header, in bytes.
@@ -30,7 +30,7 @@ pub enum StunError {
         /// Bytes that follow the header.
         got: usize,
     },
-    /// An attribute reaches past the end.
+    /// An attribute exceeds the message.
     #[error("attribute {kind:#06x} at byte {at} reaches past the end")]
     Attribute {
         /// Type of the attribute.
@@ -51,14 +51,14 @@ pub struct Attribute<'a> {
     pub at: usize,
 }
 
-/// Bytes that a MESSAGE-INTEGRITY attribute with an HMAC of `N` bytes protects, in the order of the HMAC.
+/// The bytes that a MESSAGE-INTEGRITY attribute with an HMAC of `N` bytes protects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Integrity<'a, const N: usize = SHA1_BYTES> {
-    /// The message header, with the length field as if the message ended at this attribute.
+    /// The message header, with the length field as if the message ended with this attribute.
     pub header: [u8; HEADER_BYTES],
-    /// The attributes before it.
+    /// All attributes before the integrity attribute.
     pub attributes: &'a [u8],
-    /// The HMAC the sender made.
+    /// The HMAC in the attribute.
     pub mac: &'a [u8; N],
 }
 
@@ -66,7 +66,7 @@ pub struct Integrity<'a, const N: usize = SHA1_BYTES> {
 pub const BINDING_REQUEST: u16 = 0x0001;
 
 impl<'a> Message<'a> {
-    /// Checks the framing of the whole message, so that everything after cannot fail.
+    /// Checks the framing of the whole message, so that later reads cannot fail.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, StunError> {
         let Some((header, attributes)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
             return Err(StunError::Short(bytes.len()));
@@ -97,18 +97,18 @@ impl<'a> Message<'a> {
         self.bytes
     }
 
-    /// Transaction id, which the response repeats.
+    /// Transaction id; a response has that of its request.
     pub fn transaction(&self) -> TransactionId {
         let id = self.bytes[8..HEADER_BYTES].try_into();
         TransactionId(id.expect("parse checked the header"))
     }
 
-    /// Class and method together.
+    /// Class and method as one number.
     pub fn kind(&self) -> u16 {
         u16::from_be_bytes([self.bytes[0], self.bytes[1]])
     }
 
-    /// True for the checks that ICE agents send each other.
+    /// True for Binding requests, such as the connectivity checks of ICE.
     pub fn is_binding_request(&self) -> bool {
         self.kind() == BINDING_REQUEST
     }
@@ -133,30 +133,29 @@ impl<'a> Message<'a> {
         std::str::from_utf8(attribute.value).ok()
     }
 
-    /// The receiver's half of an ICE USERNAME, "receiver:sender" (RFC 8445 section 7.2.2).
+    /// The part of an ICE USERNAME before the colon, which is the receiver's ufrag (RFC 8445 section 7.2.2).
     pub fn receiver_ufrag(&self) -> Option<&'a str> {
         self.username()?
             .split_once(':')
             .map(|(receiver, _)| receiver)
     }
 
-    /// True when the controlling agent nominates this pair (RFC 8445 section 7.1.2), and MESSAGE-INTEGRITY protects that.
+    /// True when USE-CANDIDATE (RFC 8445 section 7.1.2) is present and protected by MESSAGE-INTEGRITY.
     pub fn has_use_candidate(&self) -> bool {
         self.find_protected(kinds::USE_CANDIDATE).is_some()
     }
 
-    /// Input of MESSAGE-INTEGRITY; `None` without it or with a wrong size.
+    /// Input of MESSAGE-INTEGRITY; `None` if it is absent or has a wrong size.
     pub fn integrity(&self) -> Option<Integrity<'a>> {
         self.integrity_of(kinds::MESSAGE_INTEGRITY)
     }
 
-    /// Input of MESSAGE-INTEGRITY-SHA256; `None` without it or with a truncated one.
+    /// Input of MESSAGE-INTEGRITY-SHA256; `None` if it is absent or truncated.
     pub fn integrity_sha256(&self) -> Option<Integrity<'a, SHA256_BYTES>> {
         self.integrity_of(kinds::MESSAGE_INTEGRITY_SHA256)
     }
 
-    /// The first attribute of `kind` before MESSAGE-INTEGRITY; later ones are ignored (RFC 8489 section
-    /// 14.5).
+    /// The first attribute of `kind` before MESSAGE-INTEGRITY. Later ones are ignored (RFC 8489 section 14.5).
     pub fn find_protected(&self, kind: u16) -> Option<Attribute<'a>> {
         let end = self.find(kinds::MESSAGE_INTEGRITY)?.at;
         self.find(kind).filter(|attribute| attribute.at < end)
@@ -173,7 +172,7 @@ impl<'a> Message<'a> {
         let mut header: [u8; HEADER_BYTES] = self.bytes[..HEADER_BYTES]
             .try_into()
             .expect("parse checked the header");
-        // RFC 8489 section 14.5: the length covers up to and including this attribute.
+        // RFC 8489 section 14.5: the length field covers everything up to and including this attribute.
         let length = attribute.at + 4 + N - HEADER_BYTES;
         let length = u16::try_from(length).expect("the length field bounds the message");
         header[2..4].copy_from_slice(&length.to_be_bytes());

@@ -1,19 +1,19 @@
-//! The vectors of RFC 5769, and malformed messages.
+//! The test vectors of RFC 5769, and malformed messages.
 
 use super::*;
 
 const SHORT_TERM_PASSWORD: &[u8] = b"VOkJxbRl1RmTxUk/WvJxBt";
-/// Section 2.1: a connectivity check.
+/// RFC 5769 section 2.1: a request.
 const REQUEST: &str = "000100582112a442b7e7a701bc34d686fa87dfae802200105354554e207465737420636c69656e740024\
     00046e0001ff80290008932ff9b151263b36000600096576746a3a68367659202020000800149aeaa70cbfd8cb56781ef2b5\
     b2d3f249c1b571a280280004e57a3bcf";
-/// Section 2.2: an answer with an IPv4 address.
+/// RFC 5769 section 2.2: a response with an IPv4 address.
 const RESPONSE_V4: &str = "0101003c2112a442b7e7a701bc34d686fa87dfae8022000b7465737420766563746f7220002000080001\
     a147e112a643000800142b91f599fd9e90c38c7489f92af9ba53f06be7d780280004c07d4c96";
-/// Section 2.3: an answer with an IPv6 address.
+/// RFC 5769 section 2.3: a response with an IPv6 address.
 const RESPONSE_V6: &str = "010100482112a442b7e7a701bc34d686fa87dfae8022000b7465737420766563746f7220002000140002\
     a1470113a9faa5d3f179bc25f4b5bed2b9d900080014a382954e4be67bf11784c97c8292c275bfe3ed4180280004c8fb0b4c";
-/// Section 2.4: a request with long-term credentials.
+/// RFC 5769 section 2.4: a request with long-term credentials.
 const LONG_TERM: &str = "000100602112a44278ad3433c6ad72c029da412e00060012e3839ee38388e383aae38383e382afe382b900\
     000015001c662f2f3439396b39353464364f4c33346f4c39465354767936347341\
     0014000b6578616d706c652e6f72670000080014f67024656dd64a3e02b8e0712e85c9a28ca89666";

@@ -1,6 +1,6 @@
 //! Writes messages into a caller's buffer, attribute by attribute.
 //!
-//! The length field is right after each step, so a message can end anywhere.
+//! The length field is correct after each step, so a message can end anywhere.
 
 use std::net::SocketAddr;
 
@@ -32,7 +32,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// An attribute. Panics when the message would pass the 64 KiB its length field can say.
+    /// Appends an attribute. Panics when the message becomes longer than 64 KiB, the limit of its length field.
     pub fn attribute(&mut self, kind: u16, value: &[u8]) -> &mut Self {
         self.attribute_header(kind, value.len());
         self.out.extend_from_slice(value);
@@ -41,18 +41,18 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// An attribute with a number.
+    /// Appends an attribute with a number.
     pub fn number(&mut self, kind: u16, value: u32) -> &mut Self {
         self.attribute(kind, &value.to_be_bytes())
     }
 
-    /// An attribute with a disguised address (RFC 8489 section 14.2).
+    /// Appends an attribute with an XORed address (RFC 8489 section 14.2).
     pub fn xor_address(&mut self, kind: u16, address: SocketAddr) -> &mut Self {
         let address = Address::xor(address, &self.transaction);
         self.attribute(kind, address.value())
     }
 
-    /// ERROR-CODE (RFC 8489 section 14.8): `code` in 300..=699, and `reason` for a human.
+    /// Appends ERROR-CODE (RFC 8489 section 14.8): `code` is in 300..=699, `reason` is text for people.
     pub fn error(&mut self, code: u16, reason: &str) -> &mut Self {
         self.attribute_header(kinds::ERROR_CODE, 4 + reason.len());
         let class = u8::try_from(code / 100).expect("error codes are below 700");
@@ -64,7 +64,7 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// Adds MESSAGE-INTEGRITY (RFC 8489 section 14.5) over the message so far.
+    /// Appends MESSAGE-INTEGRITY (RFC 8489 section 14.5) over the message so far.
     pub fn integrity_sha1(&mut self, key: &[u8]) -> &mut Self {
         self.attribute_header(kinds::MESSAGE_INTEGRITY, SHA1_BYTES);
         let covered = &self.out[self.start..self.out.len() - 4];
@@ -73,7 +73,7 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// Adds MESSAGE-INTEGRITY-SHA256 (RFC 8489 section 14.6) over the message so far.
+    /// Appends MESSAGE-INTEGRITY-SHA256 (RFC 8489 section 14.6) over the message so far.
     pub fn integrity_sha256(&mut self, key: &[u8]) -> &mut Self {
         self.attribute_header(kinds::MESSAGE_INTEGRITY_SHA256, SHA256_BYTES);
         let covered = &self.out[self.start..self.out.len() - 4];
@@ -82,7 +82,7 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// FINGERPRINT (RFC 8489 section 14.7); the message ends here.
+    /// Appends FINGERPRINT (RFC 8489 section 14.7), which must be the last attribute.
     pub fn fingerprint(&mut self) -> &mut Self {
         self.attribute_header(kinds::FINGERPRINT, 4);
         let covered = &self.out[self.start..self.out.len() - 4];
@@ -91,8 +91,8 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// Ends the message with the header of DATA for `bytes` that are sent right after it, from where they
-    /// are, with the padding that is returned (0..=3 bytes).
+    /// Ends the message with the header of DATA for `bytes` that the caller sends right behind it. Returns the number
+    /// of padding bytes (0 to 3) behind the data.
     pub fn data_header(&mut self, bytes: usize) -> usize {
         self.attribute_header(kinds::DATA, bytes);
         bytes.next_multiple_of(4) - bytes
@@ -103,7 +103,7 @@ impl<'a> Writer<'a> {
         self.out.len() - self.start
     }
 
-    /// Writes the header, and the length of the message as it will be with the value and its padding.
+    /// Writes the attribute header, and sets the length of the message to include the value and its padding.
     fn attribute_header(&mut self, kind: u16, value_bytes: usize) {
         let value = u16::try_from(value_bytes).expect("a value is at most 65,535 bytes");
         self.out.extend_from_slice(&kind.to_be_bytes());

@@ -1,6 +1,6 @@
-//! ChannelData: a header of four bytes before relayed data, instead of a STUN message (RFC 8656 section 12.4).
+//! ChannelData: relayed data behind a header of four bytes, instead of a STUN message (RFC 8656 section 12.4).
 
-/// The number of a channel.
+/// The number of a channel, 0x4000 to 0x7fff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChannelNumber(u16);
 
@@ -13,16 +13,16 @@ pub struct ChannelData<'a> {
     pub data: &'a [u8],
 }
 
-/// Why bytes are no ChannelData.
+/// Reason why bytes are not ChannelData.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChannelError {
-    /// Shorter than a header.
+    /// The bytes are shorter than a header.
     #[error("channel data of {0} bytes is shorter than its header of 4")]
     Short(usize),
-    /// The first bytes are no channel number.
+    /// The first two bytes are not a channel number.
     #[error("channel number {0:#06x} is outside 0x4000..=0x7fff")]
     Number(u16),
-    /// The length field says more than there is.
+    /// The length field exceeds the datagram.
     #[error("length field says {said} bytes, the datagram has {got}")]
     Length {
         /// Length in the header, in bytes.
@@ -33,11 +33,11 @@ pub enum ChannelError {
 }
 
 impl ChannelNumber {
-    /// Channel numbers that a client may choose. Those of RFC 8656 section 12 end at 0x4fff; clients of RFC 5766 use
-    /// the whole range, and no other protocol of ours starts with these bytes.
+    /// Channel numbers that a client may choose. In RFC 8656 section 12 they end at 0x4fff; clients of RFC 5766 use the
+    /// whole range, and no other protocol on the port starts with these bytes.
     pub const RANGE: std::ops::RangeInclusive<u16> = 0x4000..=0x7fff;
 
-    /// `number` when it may be a channel's.
+    /// `number` as a channel number; `None` if it is outside the range.
     pub fn new(number: u16) -> Option<Self> {
         Self::RANGE.contains(&number).then_some(Self(number))
     }
@@ -49,11 +49,11 @@ impl ChannelNumber {
 }
 
 impl<'a> ChannelData<'a> {
-    /// Bytes before the data.
+    /// Bytes of the header.
     pub const HEADER_BYTES: usize = 4;
 
-    /// Reads a datagram, which may be longer than the message in it (RFC 8656 section 12.5: over UDP the
-    /// padding is not required but may be there), or a message that was cut out of a stream.
+    /// Parses a datagram, which may be longer than its message (RFC 8656 section 12.5: padding is optional over UDP),
+    /// or a message from a stream.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ChannelError> {
         let Some((&[n0, n1, l0, l1], rest)) = bytes.split_first_chunk() else {
             return Err(ChannelError::Short(bytes.len()));
@@ -68,7 +68,7 @@ impl<'a> ChannelData<'a> {
         Ok(Self { number, data })
     }
 
-    /// Header for data of `length` bytes.
+    /// The header for data of `length` bytes.
     pub fn header(number: ChannelNumber, length: u16) -> [u8; 4] {
         let [n0, n1] = number.0.to_be_bytes();
         let [l0, l1] = length.to_be_bytes();

@@ -1,12 +1,12 @@
-//! IPv4 addresses embedded in IPv6 addresses, in every notation that a translator on the path may decode.
+//! IPv4 addresses embedded in IPv6 addresses, in every notation that a translator on the path might decode.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// The well-known prefix of NAT64 (RFC 6052 section 2.1), and its length.
+/// The well-known prefix of NAT64 and its length (RFC 6052 section 2.1).
 pub const NAT64: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
-/// Teredo's (RFC 4380 section 2.6).
+/// The prefix of Teredo (RFC 4380 section 2.6).
 pub const TEREDO: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 32);
 const SIX_TO_FOUR: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16);
 const NAT64_LOCAL: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48);
@@ -14,23 +14,24 @@ const NAT64_LOCAL: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 
 const TRANSLATED: (Ipv6Addr, u8) = (Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96);
 /// Prefix lengths of RFC 6052 section 2.2.
 pub(crate) const NAT64_LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
-/// Most that one address carries: two by its prefix, four by lengths of a local one, and one as its interface's name.
+/// Maximum number of addresses embedded in one: two by its prefix, four by the lengths of a local prefix, one in its
+/// interface identifier.
 pub const MAX_EMBEDDED: usize = 7;
 
-/// A prefix by which a translator makes IPv6 addresses of IPv4 ones (RFC 6052).
+/// A NAT64 prefix: a translator maps its IPv6 addresses to IPv4 addresses (RFC 6052).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nat64Prefix {
     ip: Ipv6Addr,
     length: u8,
 }
 
-/// Why text is no such prefix.
+/// Reason why a text is not a NAT64 prefix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Nat64Error {
-    /// No IPv6 address and length.
+    /// The text is not an IPv6 address and a length.
     #[error("`{0}` is no IPv6 prefix such as 2001:db8:64::/96")]
     Shape(String),
-    /// A length that RFC 6052 does not have.
+    /// The length is not one of RFC 6052.
     #[error("length {length} of `{text}` is none of 32, 40, 48, 56, 64 and 96")]
     Length {
         /// The whole text of the prefix.
@@ -38,20 +39,20 @@ pub enum Nat64Error {
         /// The length in the text, in bits.
         length: u8,
     },
-    /// Bits behind the prefix, where addresses are.
+    /// Bits behind the prefix are not zero.
     #[error("`{text}` has bits beyond its {length}: the prefix is {prefix}/{length}")]
     Bits {
         /// The whole text of the prefix.
         text: String,
         /// The length in the text, in bits.
         length: u8,
-        /// The address with as many bits.
+        /// The prefix with these bits cleared.
         prefix: Ipv6Addr,
     },
 }
 
 impl Nat64Prefix {
-    /// The address that a translator takes `ip` for.
+    /// The IPv4 address that a translator with this prefix maps `ip` to.
     pub fn embedded(&self, ip: IpAddr) -> Option<Ipv4Addr> {
         match ip {
             IpAddr::V6(ip) if in_v6(ip, (self.ip, self.length)) => Some(behind(ip, self.length)),
@@ -92,8 +93,8 @@ impl fmt::Display for Nat64Prefix {
     }
 }
 
-/// IPv4 addresses that `ip` carries in ways that are the same everywhere. One way does not exclude another: a 6to4
-/// network may have ISATAP inside.
+/// IPv4 addresses that are embedded in `ip` in notations without a configured prefix. There can be several: a 6to4
+/// network may use ISATAP inside.
 pub fn embedded(ip: IpAddr) -> [Option<Ipv4Addr>; MAX_EMBEDDED] {
     let mut found = [None; MAX_EMBEDDED];
     let IpAddr::V6(ip) = ip else {
@@ -102,24 +103,24 @@ pub fn embedded(ip: IpAddr) -> [Option<Ipv4Addr>; MAX_EMBEDDED] {
     let bits = u128::from(ip);
     let last = || Ipv4Addr::from(bits as u32);
     if bits >> 32 == 0 || bits >> 32 == 0xffff || in_v6(ip, TRANSLATED) || in_v6(ip, NAT64) {
-        found[0] = Some(last()); // compatible, mapped, translated, NAT64
+        found[0] = Some(last()); // IPv4-compatible, IPv4-mapped, IPv4-translated, NAT64
     }
     if in_v6(ip, SIX_TO_FOUR) {
         found[0] = Some(Ipv4Addr::from((bits >> 80) as u32));
     }
     if in_v6(ip, TEREDO) {
-        // RFC 4380 section 4: the server, and the client with its bits turned over.
+        // RFC 4380 section 4: the server, and the client with inverted bits.
         found[0] = Some(Ipv4Addr::from((bits >> 64) as u32));
         found[1] = Some(Ipv4Addr::from(!(bits as u32)));
     }
     if in_v6(ip, NAT64_LOCAL) {
-        // RFC 8215: which length a network takes out of it is its own matter.
+        // RFC 8215: each network chooses its own prefix length.
         let lengths = NAT64_LENGTHS.iter().filter(|length| **length >= 48);
         for (slot, length) in found[2..].iter_mut().zip(lengths) {
             *slot = Some(behind(ip, *length));
         }
     }
-    // RFC 5214 section 6.1: an interface named 0:5efe, with or without the bit that says it is unique.
+    // RFC 5214 section 6.1: an interface identifier 0:5efe, with or without the universal bit.
     if (bits >> 32) as u32 & !0x0200_0000 == 0x5efe {
         found[MAX_EMBEDDED - 1] = Some(last());
     }
@@ -132,8 +133,8 @@ pub fn in_v6(ip: Ipv6Addr, (net, length): (Ipv6Addr, u8)) -> bool {
     different.leading_zeros() >= u32::from(length)
 }
 
-/// The four bytes behind a prefix of `length` bits, without bits 64 to 71, which are no part of the address
-/// (RFC 6052 section 2.2). They should be zero; a translator may not look.
+/// The IPv4 address behind a prefix of `length` bits, without bits 64 to 71, which do not belong to it (RFC 6052
+/// section 2.2). These bits should be zero, but a translator might ignore them.
 fn behind(ip: Ipv6Addr, length: u8) -> Ipv4Addr {
     const RESERVED: usize = 8;
     let octets = ip.octets();

@@ -1,14 +1,14 @@
 //! The attributes of a TURN request or indication, read in one pass.
 //!
-//! This module refuses nothing: a server must answer 401 to an unauthenticated request before it may answer 420.
+//! This module refuses no message: a server must answer 401 to an unauthenticated request before it may answer 420.
 
 use std::net::SocketAddr;
 use std::ops::Range;
 
 use crate::stun::{Attribute, Family, Message, TransactionId, kinds, xor_address};
 
-/// Attributes of a message. Of repeated attributes the first counts (RFC 8489 section 14), except for peers;
-/// attributes after the integrity are ignored (sections 14.5 and 14.6).
+/// Attributes of a message. Of repeated attributes the first one is used (RFC 8489 section 14), except for peers.
+/// Attributes behind the integrity are ignored (sections 14.5 and 14.6).
 #[derive(Debug, Clone, Default)]
 pub struct Fields<'a> {
     /// Value of USERNAME, if the attribute is present.
@@ -21,15 +21,15 @@ pub struct Fields<'a> {
     pub has_integrity: bool,
     /// True when MESSAGE-INTEGRITY-SHA256 is present.
     pub has_integrity_sha256: bool,
-    /// PASSWORD-ALGORITHM, with its parameters.
+    /// Value of PASSWORD-ALGORITHM, with its parameters.
     pub password_algorithm: Option<&'a [u8]>,
-    /// PASSWORD-ALGORITHMS, as it is.
+    /// Value of PASSWORD-ALGORITHMS, not decoded.
     pub password_algorithms: Option<&'a [u8]>,
     /// Value of LIFETIME in seconds.
     pub lifetime_s: Option<u32>,
-    /// The protocol number of REQUESTED-TRANSPORT; 17 is UDP.
+    /// Protocol number in REQUESTED-TRANSPORT; 17 is UDP.
     pub transport: Option<u8>,
-    /// REQUESTED-ADDRESS-FAMILY; the inner `None` is one that does not exist.
+    /// REQUESTED-ADDRESS-FAMILY; `Some(None)` when its family is unknown.
     pub family: Option<Option<Family>>,
     /// ADDITIONAL-ADDRESS-FAMILY; `Some(None)` when its family is unknown.
     pub additional_family: Option<Option<Family>>,
@@ -45,11 +45,11 @@ pub struct Fields<'a> {
     pub peer: Option<SocketAddr>,
     /// Range of the value of DATA in the message.
     pub data: Option<Range<usize>>,
-    /// Attributes that must be understood and are not.
+    /// Comprehension-required attributes that are not supported.
     pub unknown: Unknown,
     /// The first attribute with a malformed value.
     pub malformed: Option<u16>,
-    /// End of the attributes that count.
+    /// End of the attributes that are used.
     end: usize,
 }
 
@@ -62,7 +62,7 @@ pub enum EvenPort {
     WithNext,
 }
 
-/// Attribute types that are not understood: as many as an answer lists.
+/// Types of unsupported attributes: as many as a response can list.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Unknown {
     kinds: [u16; Self::MAX],
@@ -88,14 +88,13 @@ impl<'a> Fields<'a> {
                     fields.end = fields.end.min(attribute.at);
                 }
                 _ if attribute.at < fields.end => fields.take(&attribute, &transaction),
-                _ => {} // RFC 8489 section 14.5: what follows the integrity is ignored
+                _ => {} // RFC 8489 section 14.5: attributes behind the integrity are ignored
             }
         }
         fields
     }
 
-    /// All peers (XOR-PEER-ADDRESS) of `message`, which these are the fields of; `None` for one that is
-    /// none.
+    /// All peers (XOR-PEER-ADDRESS) of `message`, from which these fields were read; `None` for an invalid value.
     pub fn peers<'m>(
         &self,
         message: &Message<'m>,
@@ -142,14 +141,14 @@ impl<'a> Fields<'a> {
                 let start = attribute.at + 4;
                 first(&mut self.data, Some(start..start + value.len()))
             }
-            // Meaningless in a client's message, but no reason to refuse it.
+            // Not meaningful in a client's message, but ignored.
             kinds::MAPPED_ADDRESS
             | kinds::ERROR_CODE
             | kinds::UNKNOWN_ATTRIBUTES
             | kinds::XOR_RELAYED_ADDRESS
             | kinds::XOR_MAPPED_ADDRESS => true,
             unknown => {
-                // RFC 8489 section 14: half of all types may be ignored.
+                // RFC 8489 section 14: types from 0x8000 on may be ignored.
                 if unknown < 0x8000 {
                     self.unknown.push(unknown);
                 }
@@ -163,15 +162,15 @@ impl<'a> Fields<'a> {
 }
 
 impl Unknown {
-    /// Maximum number of kept entries.
+    /// Maximum number of listed types.
     pub const MAX: usize = 8;
 
-    /// True when everything was understood.
+    /// True when all attributes are supported.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The value of UNKNOWN-ATTRIBUTES (RFC 8489 section 14.13), and how many bytes of it count.
+    /// The value of UNKNOWN-ATTRIBUTES (RFC 8489 section 14.13), and its length in bytes.
     pub fn value(&self) -> ([u8; Self::MAX * 2], usize) {
         let mut value = [0; Self::MAX * 2];
         for (bytes, kind) in value.chunks_exact_mut(2).zip(self.kinds) {
@@ -188,7 +187,7 @@ impl Unknown {
     }
 }
 
-/// Keeps the first of several; false when `value` is none.
+/// Sets `field` if it is empty. False when `value` is `None`, because it is malformed.
 fn first<T>(field: &mut Option<T>, value: Option<T>) -> bool {
     let Some(value) = value else {
         return false;
@@ -197,7 +196,7 @@ fn first<T>(field: &mut Option<T>, value: Option<T>) -> bool {
     true
 }
 
-/// Reads a value of one byte and three reserved ones.
+/// Reads a value with one byte and three reserved bytes.
 fn first_of_four(value: &[u8]) -> Option<u8> {
     <[u8; 4]>::try_from(value).ok().map(|[first, ..]| first)
 }

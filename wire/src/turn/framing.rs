@@ -1,70 +1,70 @@
 //! Splits a stream into messages: STUN and ChannelData (RFC 8656 section 12.5), or length-prefixed messages (RFC
 //! 4571).
 //!
-//! Bytes come in pieces of any size. A message inside one piece is returned without a copy; only a message that is
-//! split is copied. A length field costs no memory until the bytes arrive.
+//! Bytes arrive in pieces of any size. A message inside one piece is returned without a copy; only a message that is
+//! split is copied. A length field costs no memory before the bytes arrive.
 
 use std::marker::PhantomData;
 
 use super::ChannelNumber;
 use crate::stun;
 
-/// Longest thing either framing can say: ChannelData of 64 KiB less one, its header and its padding.
+/// Maximum length of a message in both framings: ChannelData of 64 KiB minus one byte, with header and padding.
 pub const MAX_FRAME_BYTES: usize = 4 + 65_536;
-/// Bytes of the buffer that are kept after a longer message.
+/// Capacity in bytes that the buffer keeps after a longer message.
 const KEPT_BYTES: usize = 2_048;
 
-/// STUN messages and ChannelData padded to four bytes.
+/// Framing of TURN: STUN messages, and ChannelData padded to four bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct TurnStream;
 
-/// Two bytes of length before each message (RFC 4571 section 2), which may be empty.
+/// Framing with two bytes of length before each message (RFC 4571 section 2), which may be empty.
 #[derive(Debug, Clone, Copy)]
 pub struct Prefixed;
 
-/// Why a stream cannot go on.
+/// Reason why a stream cannot be split further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
-    /// Neither STUN nor ChannelData starts like this.
+    /// Neither a STUN message nor ChannelData starts like this.
     #[error("a message cannot start with {0:#06x}")]
     Start(u16),
-    /// A STUN message with a length that is no multiple of four.
+    /// A STUN message whose length is not a multiple of four.
     #[error("length field says {0} bytes, which is no multiple of 4")]
     Odd(usize),
-    /// More than this stream may send at once.
+    /// A message that is longer than this stream may send.
     #[error("message of {bytes} bytes is longer than {limit}")]
     Long {
-        /// Bytes of the message, its header included.
+        /// Length of the message in bytes, with its header.
         bytes: usize,
-        /// Maximum of a message in this stream, in bytes.
+        /// Maximum length of a message in this stream, in bytes.
         limit: usize,
     },
 }
 
-/// Extent of the next message, from its first byte.
+/// Extent of the next message, as offsets from its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
-    /// Bytes that only frame it.
+    /// Bytes of framing before the message.
     pub skip: usize,
     /// Offset behind the last byte of the message.
     pub end: usize,
-    /// Offset of the message after it.
+    /// Offset of the next message.
     pub next: usize,
 }
 
-/// A way to find messages in a stream.
+/// A framing of messages in a stream.
 pub trait Framing {
-    /// Bytes from which [`Framing::measure`] can tell.
+    /// Number of bytes that [`Framing::measure`] needs.
     const HEAD_BYTES: usize;
 
     /// Extent of the message that starts with `head`, of [`Framing::HEAD_BYTES`] bytes.
     fn measure(head: &[u8]) -> Result<Extent, FramingError>;
 }
 
-/// Takes a stream apart.
+/// Splits a stream into messages.
 #[derive(Debug)]
 pub struct Splitter<F> {
-    /// The beginning of a message, or a whole one that has just been handed out.
+    /// The start of a message, or a complete message that was returned by the last call.
     buffer: Vec<u8>,
     handed_out: bool,
     limit_bytes: usize,
@@ -113,8 +113,8 @@ impl Framing for Prefixed {
 }
 
 impl<F: Framing> Splitter<F> {
-    /// For a stream with messages of at most `limit_bytes`, framing included. A longer message is an error as soon as
-    /// its length is known.
+    /// A splitter for messages of at most `limit_bytes`, framing included. A longer message is an error as soon as its
+    /// length is known.
     pub fn new(limit_bytes: usize) -> Self {
         Self {
             buffer: Vec::new(),
@@ -124,7 +124,7 @@ impl<F: Framing> Splitter<F> {
         }
     }
 
-    /// The next message; moves `input` forward. `None` when all of it was taken and more is needed
+    /// The next message; advances `input`. `None` when all of `input` was consumed and more bytes are needed
     /// ([`Splitter::waits_for`]). After an error the stream cannot be used any more.
     pub fn next<'a, 'i: 'a>(
         &'a mut self,
@@ -154,7 +154,7 @@ impl<F: Framing> Splitter<F> {
             .then(|| &self.buffer[extent.skip..extent.end]))
     }
 
-    /// Bytes that are missing before [`Splitter::next`] can return a message, or say more; 1 or more.
+    /// Number of bytes (at least 1) that are missing before [`Splitter::next`] can make progress.
     pub fn waits_for(&self) -> usize {
         if self.handed_out {
             return F::HEAD_BYTES;
@@ -165,17 +165,17 @@ impl<F: Framing> Splitter<F> {
         }
     }
 
-    /// True when the beginning of a message waits for the rest of it.
+    /// True when a message is incomplete.
     pub fn is_within_message(&self) -> bool {
         !self.handed_out && !self.buffer.is_empty()
     }
 
-    /// Messages may have so many bytes from now on.
+    /// Sets the maximum length of later messages.
     pub fn set_limit(&mut self, limit_bytes: usize) {
         self.limit_bytes = limit_bytes.min(MAX_FRAME_BYTES);
     }
 
-    /// Bytes that are held.
+    /// Number of bytes in the buffer.
     pub fn held_bytes(&self) -> usize {
         self.buffer.capacity()
     }
@@ -194,7 +194,7 @@ impl<F: Framing> Splitter<F> {
         Ok(Some(extent))
     }
 
-    /// Takes from `input` until the buffer holds `bytes` or nothing is left.
+    /// Moves bytes from `input` to the buffer until it holds `bytes`, or `input` is empty.
     fn fill(&mut self, input: &mut &[u8], bytes: usize) {
         let missing = bytes.saturating_sub(self.buffer.len()).min(input.len());
         let (taken, rest) = input.split_at(missing);

@@ -1,23 +1,23 @@
-//! Values derived from a TURN secret that do not reveal it: an id, by which planes notice different secrets, and the
-//! users of credentials.
+//! Values derived from a TURN secret that do not reveal it: an id, by which the planes detect different secrets, and
+//! the user names of credentials.
 
 use crate::stun::hmac_sha256;
 
 const ID_BYTES: usize = 4;
 const PURPOSE: &[u8] = b"spillway turn secret id";
-/// 80 bits, so that no two of millions of users are the same.
+/// Bytes of a user id: 80 bits, so that millions of users have different ids.
 const USER_BYTES: usize = 10;
 const USER_PURPOSE: &[u8] = b"spillway turn user";
-/// Stands in no name of a room or an identity.
+/// Separator, which cannot occur in names of rooms and identities.
 const BETWEEN: &[u8] = b"\0";
 
-/// Eight hexadecimal digits, of an HMAC-SHA-256 under `secret`.
+/// Id of a secret: eight hexadecimal digits of an HMAC-SHA-256 with `secret`.
 pub fn secret_id(secret: &[u8]) -> String {
     hexadecimal(&hmac_sha256(secret, &[PURPOSE])[..ID_BYTES])
 }
 
-/// The user of TURN credentials of `identity` in `room`: twenty hexadecimal digits, of an HMAC-SHA-256 under `secret`.
-/// The same whenever and wherever the identity joins, and no name is shown.
+/// User name for the TURN credentials of `identity` in `room`: twenty hexadecimal digits of an HMAC-SHA-256 with
+/// `secret`. It is the same each time the identity joins, and does not reveal the names.
 pub fn user_id(secret: &[u8], room: &str, identity: &str) -> String {
     let parts = [
         USER_PURPOSE,

@@ -1,12 +1,12 @@
-//! Usernames of credentials with an expiry: `expiry:user`, or the expiry alone, as in coturn's REST scheme.
+//! Usernames of credentials with an expiry: `expiry:user`, or only the expiry, as in coturn's REST scheme.
 
-/// A username, taken apart.
+/// A username of TURN credentials, parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Username<'a> {
     /// Expiry of the credentials, seconds since 1970; `None` if absent.
     pub expiry_s: Option<u64>,
-    /// The user: all except the expiry, or the whole text if there is nothing else. So credentials with different
-    /// expiry are different users.
+    /// The user: everything but the expiry, or the whole text if there is nothing else. So credentials with only an
+    /// expiry have a user per expiry.
     pub user: &'a [u8],
 }
 
@@ -26,7 +26,7 @@ impl<'a> Username<'a> {
     }
 }
 
-/// Digits and nothing else: "+5" would be a number to the standard library.
+/// Parses digits only: "+5" is a number for the standard library.
 fn number(digits: &[u8]) -> Option<u64> {
     let is_number = digits.iter().all(u8::is_ascii_digit);
     let text = std::str::from_utf8(digits).ok().filter(|_| is_number)?;

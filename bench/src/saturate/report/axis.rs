@@ -1,6 +1,6 @@
 //! Positions of values on an axis, and its ticks.
 
-/// A line from the picture's `from` to its `to`.
+/// An axis between the coordinates `from` and `to` of the picture.
 #[derive(Debug, Clone, Copy)]
 pub struct Axis {
     scale: Scale,
@@ -16,11 +16,11 @@ enum Scale {
     Logarithmic(f64, f64),
 }
 
-/// Round numbers on a linear axis, at most.
+/// Maximum number of ticks on a linear axis.
 const TICKS: f64 = 6.0;
 
 impl Axis {
-    /// An axis from zero past `max`.
+    /// A linear axis from zero to a round value above `max`.
     pub fn linear(max: f64, from: f64, to: f64) -> Self {
         let max = if max > 0.0 { max } else { 1.0 };
         let step = step(max);
@@ -28,7 +28,7 @@ impl Axis {
         Self { scale, from, to }
     }
 
-    /// Whole powers of ten around `min` and `max`.
+    /// A logarithmic axis between powers of ten around `min` and `max`.
     pub fn logarithmic(min: f64, max: f64, from: f64, to: f64) -> Self {
         let low = 10_f64.powf(min.max(1e-6).log10().floor());
         let high = 10_f64.powf(max.max(low * 10.0).log10().ceil());
@@ -63,7 +63,7 @@ impl Axis {
     }
 }
 
-/// 1, 2 or 5 times a power of ten.
+/// Distance of ticks: 1, 2 or 5 times a power of ten.
 fn step(max: f64) -> f64 {
     let rough = max / TICKS;
     let power = 10_f64.powf(rough.log10().floor());

@@ -19,7 +19,7 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
-/// Thousands apart: 1234567 -> 1,234,567.
+/// Formats with thousands separators: 1234567 as 1,234,567.
 pub(crate) fn grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let (sign, digits) = digits

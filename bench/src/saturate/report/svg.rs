@@ -38,10 +38,10 @@ struct Series {
     value: Value,
 }
 
-/// Takes one figure, if it was measured.
+/// Returns a value of a step, if it was measured.
 type Value = Box<dyn Fn(&Measurement) -> Option<f64>>;
 
-/// A panel: its series, and values with a line across.
+/// A panel of the chart: series, and values marked by horizontal lines.
 struct Panel {
     title: &'static str,
     series: Vec<Series>,
@@ -258,7 +258,7 @@ fn draw_series(
     }
 }
 
-/// Names beside their lines, pushed apart where they would cover each other.
+/// Writes the names beside their lines, moved apart where they would overlap.
 fn write_labels(out: &mut String, mut labels: Vec<(f64, &'static str, String)>, x: f64) {
     labels.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut free = f64::NEG_INFINITY;
@@ -287,7 +287,7 @@ pub(super) mod tests {
     use super::*;
     use crate::saturate::curve::tests::example;
 
-    /// Every element that is opened is closed, in order; text holds no stray signs.
+    /// Checks that all elements are closed in order, and that text is escaped.
     pub(crate) fn assert_well_formed(text: &str) {
         let mut open = Vec::new();
         let mut rest = text;
@@ -321,7 +321,7 @@ pub(super) mod tests {
         let svg = draw(&example());
         assert_well_formed(&svg);
         assert_eq!(svg.matches("<polyline").count(), 6);
-        // One for each of three lines at each of two steps that failed.
+        // One mark for each of three lines at each of two failed steps.
         assert_eq!(svg.matches("dot a over").count(), 6);
         for part in [
             "Gb/s",

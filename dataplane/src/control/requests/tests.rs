@@ -1,8 +1,8 @@
-//! Sessions without a living owner.
+//! Tests: sessions end with the lease of their owner.
 
 use super::*;
 use crate::config::{Config, Host, SETTINGS};
-use crate::control::Reached;
+use crate::control::AdvertisedAddresses;
 use crate::ice::credentials::IceKey;
 use crate::io::clock;
 use crate::io::entropy::Entropy;
@@ -28,14 +28,14 @@ fn control() -> Control {
         AeadChoice::Auto,
     )
     .unwrap();
-    let reached = Reached {
+    let advertised = AdvertisedAddresses {
         addresses: Vec::new(),
         turn_urls: Vec::new(),
         turn_secret_ids: Vec::new(),
     };
     Control::new(
         config,
-        reached,
+        advertised,
         factory,
         Mesh::new(1).unwrap(),
         Entropy::System,

@@ -1,25 +1,25 @@
-//! Counts allocations per packet. The numbers may only fall.
+//! Counts heap allocations per packet. The limits must not be raised.
 
 use super::rig::{Rig, Values};
 use crate::io::engine::EngineKind;
 use crate::media::extensions::ExtensionKind;
 
-/// Allocations of an incoming packet for any number of subscribers: the session layer's receiving half, and the one
-/// copy of the payload that all subscribers are sealed from.
+/// Allocations per incoming packet, for any number of subscribers: those of the session layer, and one copy of the
+/// payload that all subscribers share.
 const PER_PACKET_IN: f64 = 2.1;
-/// Allocations for carried header extensions: one copy.
+/// Additional allocations for forwarded header extensions: one copy.
 const PER_EXTENSIONS: f64 = 1.0;
-/// Allocations of a packet that goes out: none.
+/// Allocations per outgoing packet.
 const PER_PACKET_OUT: f64 = 0.0;
 const WARM_UP: usize = 1_200;
 const FRAMES: usize = 50;
 const PACKETS: usize = 7;
 
-/// Allocations per packet in with `subscribers` watching, with these header extensions.
+/// Allocations per incoming packet with these header extensions, when `subscribers` receive it.
 fn per_packet_in(kind: EngineKind, subscribers: usize, extensions: &Values) -> f64 {
     let mut rig = Rig::start_with(kind, subscribers);
     rig.publisher.extensions = extensions.clone();
-    // Allocations of checks do not count.
+    // Allocations of connectivity checks must not count.
     rig.publisher.sends_no_checks = true;
     for client in &mut rig.subscribers {
         client.sends_no_checks = true;
@@ -42,7 +42,7 @@ fn per_packet_in(kind: EngineKind, subscribers: usize, extensions: &Values) -> f
 }
 
 #[test]
-fn a_packet_allocates_where_it_comes_in_and_never_where_it_goes_out() {
+fn packets_allocate_on_receipt_and_never_on_transmission() {
     let (few, many) = (2, 18);
     let carried = Values(vec![
         (ExtensionKind::DependencyDescriptor, vec![0x80; 60]),
@@ -60,7 +60,7 @@ fn a_packet_allocates_where_it_comes_in_and_never_where_it_goes_out() {
         let per_packet_out = (with_many - with_few) / (many - few) as f64;
         println!("{kind}: {with_few:.2} a packet in, {per_packet_out:.3} a packet out");
         assert!(with_few <= *limit_in, "{kind}: {with_few} a packet in");
-        // A twentieth: rings of the estimator that grow while they are young.
+        // 5 %: rings of the estimator grow while they are new.
         let limit = PER_PACKET_OUT + 0.05;
         assert!(
             per_packet_out <= limit,

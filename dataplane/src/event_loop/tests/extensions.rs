@@ -1,4 +1,4 @@
-//! Header extensions that go from the publisher to its subscribers: a table of packets in and packets out.
+//! Header extensions forwarded from the publisher to its subscribers: a table of packets in and packets out.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::media::extensions::ExtensionKind::{
 };
 use crate::media::extensions::set_frame_number;
 
-/// A descriptor of `bytes` of frame `number`.
+/// A dependency descriptor of `bytes` with frame number `number`.
 fn descriptor(number: u16, bytes: usize) -> Vec<u8> {
     let mut descriptor = vec![0x80; bytes];
     set_frame_number(&mut descriptor, number);
@@ -21,7 +21,7 @@ fn values(all: &[(ExtensionKind, &[u8])]) -> Values {
     Values(all.collect())
 }
 
-/// Values that subscriber `index` got with each packet, in the order of kinds.
+/// Values that subscriber `index` received with each packet, in the order of kinds.
 fn received(rig: &mut Rig, index: usize) -> Vec<Values> {
     let packets = std::mem::take(&mut rig.subscribers[index].received);
     let of = |packet: &str0m::rtp::RtpPacket| {
@@ -64,14 +64,15 @@ fn each_subscriber_gets_what_it_negotiated_of_what_was_sent() {
             .iter()
             .all(|client| !client.received.is_empty())
     });
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     let short = descriptor(7, 3);
     let (long, longest) = (descriptor(8, 100), descriptor(9, 180));
     let time: &[u8] = &[1, 2, 3, 4, 5, 6, 7, 8];
     let delay: &[u8] = &[0x12, 0x34, 0x56];
     type Sent<'a> = &'a [(ExtensionKind, &'a [u8])];
     type Kinds<'a> = &'a [ExtensionKind];
-    // Sent extensions; those that reach a receiver of all sizes, and those that reach a receiver of at most 16 bytes.
+    // Sent extensions; extensions that a receiver of all sizes gets; extensions that a receiver of at most 16 bytes
+    // gets.
     let rows: [(Sent<'_>, Kinds<'_>, Kinds<'_>); 6] = [
         (&[], &[], &[]),
         (
@@ -105,7 +106,7 @@ fn each_subscriber_gets_what_it_negotiated_of_what_was_sent() {
         }
         rig.publisher.extensions = values(sent);
         rig.send(2, false, 600);
-        rig.settle(Duration::from_millis(30));
+        rig.run_for(Duration::from_millis(30));
         for (index, kinds) in [all, without_long, &[]].into_iter().enumerate() {
             let expected = sent.iter().filter(|(kind, _)| kinds.contains(kind));
             let mut expected: Vec<_> = expected.copied().collect();
@@ -127,7 +128,7 @@ fn frame_numbers_go_on_over_a_switch_and_their_gaps_stay_gaps() {
     let mut frame = |rig: &mut Rig, number: u16, keyframe: bool| {
         rig.publisher.extensions = values(&[(DependencyDescriptor, &descriptor(number, 20))]);
         rig.send(1, keyframe, 600);
-        rig.settle(Duration::from_millis(20));
+        rig.run_for(Duration::from_millis(20));
         for Values(values) in received(rig, 0) {
             let (_, value) = &values[0];
             numbers.push(u16::from_be_bytes([value[1], value[2]]));
@@ -141,7 +142,7 @@ fn frame_numbers_go_on_over_a_switch_and_their_gaps_stay_gaps() {
     for number in [65_533, 65_534, 1] {
         frame(&mut rig, number, false);
     }
-    // Another SSRC counts from elsewhere, and then another.
+    // Another SSRC starts at other numbers, then a third one.
     rig.publisher.restart(5_000, 70_000);
     frame(&mut rig, 40_000, true);
     frame(&mut rig, 40_002, false);
@@ -161,10 +162,10 @@ fn what_is_sent_again_has_the_extensions_it_had() {
             (DependencyDescriptor, &descriptor(number, 30)),
         ]);
         rig.send(2, false, 700);
-        rig.settle(Duration::from_millis(20));
+        rig.run_for(Duration::from_millis(20));
     }
     rig.subscribers[1].loses_every = 0;
-    rig.settle(Duration::from_millis(400));
+    rig.run_for(Duration::from_millis(400));
     assert!(rig.shard.report.resent > 5, "{}", rig.shard.report.resent);
     let complete = received(&mut rig, 0);
     let mut repaired = received(&mut rig, 1);

@@ -1,4 +1,4 @@
-//! Subscribers that misbehave and publishers that send too much: other participants lose nothing.
+//! Faulty subscribers, and publishers that send too much: other participants lose nothing.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn send_frames(rig: &mut Rig, packets: usize, bytes: usize) {
         rig.send(packets, false, bytes);
         rig.step();
     }
-    rig.settle(Duration::from_millis(300));
+    rig.run_for(Duration::from_millis(300));
 }
 
 #[test]
@@ -23,10 +23,10 @@ fn lost_packets_are_sent_again_from_the_history_of_the_track() {
     for _ in 0..FRAMES {
         rig.send(PACKETS, false, 900);
         // Receivers request only the latest hundred packets, every 33 ms; retransmissions may be lost too.
-        rig.settle(Duration::from_millis(25));
+        rig.run_for(Duration::from_millis(25));
     }
     rig.subscribers[1].loses_every = 0;
-    rig.settle(Duration::from_millis(500));
+    rig.run_for(Duration::from_millis(500));
     for (number, client) in rig.subscribers.iter().enumerate() {
         let mut seqs: Vec<u64> = client
             .received
@@ -66,7 +66,7 @@ fn a_session_whose_code_panics_ends_alone() {
     let mut rig = Rig::start(3);
     let index = rig.subscribers[1].index;
     let peer = rig.shard.peers.get_mut(index).unwrap();
-    peer.subscriber().unwrap().slots.clear(); // m-lines that its subscription still names
+    peer.subscriber().unwrap().slots.clear(); // m-lines that its subscription still refers to
     send_frames(&mut rig, PACKETS, 900);
     assert_eq!(rig.shard.report.drops.of(DropReason::SessionPanicked), 1);
     assert!(rig.shard.peers.get_mut(index).is_none());

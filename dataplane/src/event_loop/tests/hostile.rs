@@ -1,4 +1,4 @@
-//! Attacks by forged source addresses and by clients with a session of their own: other participants are not affected.
+//! Attacks with forged source addresses, and by clients with their own session: other participants are not affected.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::limits::AMPLIFICATION_LIMIT;
 
 const PACKETS: usize = 5;
 
-/// Our credentials of `client`'s session, as its client knows them, and the client's ufrag.
+/// Our credentials for the session of `client`, as the client knows them, and the client's ufrag.
 fn credentials(rig: &Rig, client: SessionIndex) -> (Credentials, String) {
     let peer = rig.shard.peers.get(client).unwrap();
     let ufrag = peer.ufrags().last().unwrap().0.to_string();
@@ -23,7 +23,7 @@ fn credentials(rig: &Rig, client: SessionIndex) -> (Credentials, String) {
     (Credentials { ufrag, pass }, remote)
 }
 
-/// A nominating check for the session of `client`.
+/// A nominating check with the password of `client`'s session.
 fn nomination(rig: &Rig, client: SessionIndex) -> Vec<u8> {
     let (credentials, remote) = credentials(rig, client);
     let attributes: [(u16, &[u8]); 3] = [
@@ -38,9 +38,9 @@ fn nomination(rig: &Rig, client: SessionIndex) -> Vec<u8> {
 fn frames(rig: &mut Rig, count: usize) {
     for _ in 0..count {
         rig.send(PACKETS, false, 1_000);
-        rig.settle(Duration::from_millis(5));
+        rig.run_for(Duration::from_millis(5));
     }
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
 }
 
 fn received_bytes(socket: &UdpSocket) -> usize {
@@ -65,13 +65,13 @@ fn drops(rig: &Rig, reason: DropReason) -> u64 {
 #[test]
 fn a_forged_nomination_draws_no_media_to_an_address_that_does_not_answer() {
     let mut rig = Rig::start(2);
-    // Datagrams from its address are the forged ones; it answers nothing.
+    // The forged datagrams come from the address of the victim, which does not answer.
     let victim = listening("127.0.0.2:0");
     let check = nomination(&rig, rig.subscribers[0].index);
     let mut sent = 0;
     for _ in 0..8 {
         sent += victim.send_to(&check, rig.media()).unwrap();
-        rig.settle(Duration::from_millis(20));
+        rig.run_for(Duration::from_millis(20));
     }
     frames(&mut rig, 40);
     let received = received_bytes(&victim);
@@ -120,9 +120,9 @@ fn a_check_for_another_session_takes_no_address_that_is_in_use() {
         rig.publisher.socket.send_to(&check, media).unwrap();
         rig.subscribers[0].socket.send_to(&check, media).unwrap();
         rig.send(PACKETS, false, 1_000);
-        rig.settle(Duration::from_millis(25));
+        rig.run_for(Duration::from_millis(25));
     }
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     assert!(drops(&rig, DropReason::AddressInUse) >= 80);
     for client in &rig.subscribers {
         assert_eq!(client.received.len(), 40 * PACKETS);
@@ -130,7 +130,7 @@ fn a_check_for_another_session_takes_no_address_that_is_in_use() {
 }
 
 #[test]
-fn many_addresses_of_one_session_push_out_nobody_elses() {
+fn many_addresses_of_one_session_remove_none_of_another() {
     let mut rig = Rig::start(2);
     let check = nomination(&rig, rig.subscribers[1].index);
     for host in 10..100 {
@@ -144,8 +144,8 @@ fn many_addresses_of_one_session_push_out_nobody_elses() {
     }
 }
 
-/// RTP as the publisher sends it, but with an unused SSRC and no key: with header extensions of every identifier that
-/// name the m-line.
+/// RTP as the publisher sends it, but with an unused SSRC and an unknown key: once for each extension identifier that
+/// could name the m-line.
 fn forged_rtp(client: &mut Client, ssrc: u32) -> Vec<Vec<u8>> {
     let (mid, payload_type) = client.sends_on_pt();
     let forged = |id: u8| {
@@ -172,9 +172,9 @@ fn a_forged_packet_with_a_new_ssrc_silences_no_track() {
         }
         rig.turn();
         rig.send(PACKETS, false, 1_000);
-        rig.settle(Duration::from_millis(5));
+        rig.run_for(Duration::from_millis(5));
     }
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     assert_eq!(drops(&rig, DropReason::BadSrtp), 140);
     assert_eq!(rig.subscribers[0].received.len(), 10 * PACKETS);
 }
@@ -204,7 +204,7 @@ fn a_session_that_nothing_can_be_sent_to_leaves_its_shard_idle() {
     let (index, addr) = (rig.subscribers[0].index, rig.subscribers[0].addr());
     let peer = rig.shard.peers.get_mut(index).unwrap();
     peer.paths.remove(addr);
-    // Its sender report is due meanwhile, and media goes on.
+    // Its sender report becomes due meanwhile, and media continues.
     for _ in 0..30 {
         rig.send(PACKETS, false, 1_000);
         std::thread::sleep(Duration::from_millis(50));

@@ -1,5 +1,5 @@
-//! Tracks from and for other nodes, through a whole shard. The test takes the outgoing messages out of the queue and
-//! passes incoming ones in.
+//! Tracks from and for other nodes, through a whole shard. The test polls outgoing messages and passes incoming ones
+//! in.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -26,12 +26,12 @@ const FROM: LinkId = LinkId(2);
 const IMPORTED: TrackKey = TrackKey(70);
 const PACKETS: usize = 4;
 
-/// The only layer there is.
+/// The set with only the lowest layer.
 fn lowest() -> LayerSet {
     LayerSet::NONE.with(LayerIndex(0))
 }
 
-/// A rig with a track that goes to link `TO`, and the first messages of the link.
+/// A rig with a track that is sent over link `TO`, and the first messages of the link.
 fn exporting() -> (Rig, Arc<TrackInfo>) {
     let mut rig = Rig::start(1);
     rig.shard.open_link(TO).unwrap();
@@ -56,7 +56,7 @@ fn media(rig: &mut Rig, link: LinkId) -> Vec<MediaPacket> {
     media.collect()
 }
 
-/// `info` as another node's track.
+/// `info` as a track of another node.
 fn imported(info: &TrackInfo) -> Arc<TrackInfo> {
     let spec = TrackSpec {
         key: IMPORTED,
@@ -68,7 +68,7 @@ fn imported(info: &TrackInfo) -> Arc<TrackInfo> {
     })
 }
 
-/// The rig imports a track, which one more client subscribes to; its place.
+/// The rig imports a track; one more client subscribes to it. Returns the index of the client.
 fn importing(rig: &mut Rig, info: &TrackInfo) -> usize {
     rig.shard.open_link(FROM).unwrap();
     let track = LinkMessage::Track(imported(info), TrackStatus::default());
@@ -101,7 +101,7 @@ fn a_track_goes_out_over_a_link_with_its_publishers_numbers_and_comes_in_over_an
     let (first, link_packets) = (rig.publisher.seq, rig.shard.report.link_packets);
     for frame in 0..5 {
         rig.send(PACKETS, frame == 0, 900);
-        rig.settle(Duration::from_millis(10));
+        rig.run_for(Duration::from_millis(10));
     }
     let sent = media(&mut rig, TO);
     let seqs: Vec<u16> = sent.iter().map(|packet| packet.seq as u16).collect();
@@ -125,16 +125,16 @@ fn a_track_goes_out_over_a_link_with_its_publishers_numbers_and_comes_in_over_an
         let packet = MediaPacket { track, ..packet };
         rig.shard.on_link(FROM, LinkMessage::Media(packet), now());
     }
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     assert_eq!(rig.subscribers[client].received.len(), 5 * PACKETS);
-    // The packet is sent again from the history here: the other node gets no request.
+    // The history of this shard answers the retransmission request; the other node gets no request.
     rig.shard.on_link(FROM, LinkMessage::Gone(IMPORTED), now());
     let entry = rig.shard.tracks.get_mut(IMPORTED).unwrap();
     assert!(entry.route.home().is_none() && entry.published.is_none());
 }
 
 #[test]
-fn a_link_that_takes_nothing_costs_nobody_here_anything() {
+fn a_link_whose_carrier_stops_does_not_affect_local_subscribers() {
     let (mut rig, _) = exporting();
     let open = rig.shard.links.get_mut(TO).unwrap();
     for seq in 0..LINK_PACKETS as u64 {
@@ -143,7 +143,7 @@ fn a_link_that_takes_nothing_costs_nobody_here_anything() {
             .unwrap();
     }
     rig.send(PACKETS, false, 900);
-    rig.settle(Duration::from_millis(30));
+    rig.run_for(Duration::from_millis(30));
     assert_eq!(rig.subscribers[0].received.len(), PACKETS);
     assert_eq!(
         rig.shard.report.drops.of(DropReason::LinkFull),
@@ -151,14 +151,14 @@ fn a_link_that_takes_nothing_costs_nobody_here_anything() {
     );
     assert_eq!(media(&mut rig, TO).len(), LINK_PACKETS);
     rig.send(PACKETS, false, 900);
-    rig.settle(Duration::from_millis(30));
+    rig.run_for(Duration::from_millis(30));
     assert_eq!(media(&mut rig, TO).len(), PACKETS, "there is room again");
 }
 
 #[test]
 fn a_keyframe_is_asked_of_the_publisher_for_a_link_and_interest_ends() {
     let (mut rig, _) = exporting();
-    rig.settle(Duration::from_millis(600)); // past the last request
+    rig.run_for(Duration::from_millis(600)); // past the last request
     let before = rig.publisher.keyframe_requests;
     let request = LinkMessage::Keyframe(TRACK, LayerIndex(0));
     rig.shard.on_link(TO, request, now());
@@ -169,7 +169,7 @@ fn a_keyframe_is_asked_of_the_publisher_for_a_link_and_interest_ends() {
         .on_link(TO, LinkMessage::Interest(TRACK, LayerSet::NONE), now());
     media(&mut rig, TO);
     rig.send(PACKETS, true, 900);
-    rig.settle(Duration::from_millis(30));
+    rig.run_for(Duration::from_millis(30));
     assert!(media(&mut rig, TO).is_empty());
 }
 
@@ -194,7 +194,7 @@ fn what_another_node_makes_up_is_refused() {
     }
     let refused = |rig: &Rig| rig.shard.report.drops.of(DropReason::NoTrack);
     let before = refused(&rig);
-    // A track that is published here, packets of it, of nothing, and of a layer that there is not.
+    // A track that is published here; packets of that track, of an unknown track and of an unknown layer.
     importing(&mut rig, &info);
     let of = |track, layer| MediaPacket {
         track,
@@ -211,7 +211,7 @@ fn what_another_node_makes_up_is_refused() {
     assert_eq!(refused(&rig) - before, 4);
     rig.subscribers[0].received.clear();
     rig.send(PACKETS, true, 900);
-    rig.settle(Duration::from_millis(30));
+    rig.run_for(Duration::from_millis(30));
     assert_eq!(rig.subscribers[0].received.len(), PACKETS, "it plays on");
 }
 
@@ -227,7 +227,7 @@ fn with_a_link_go_the_tracks_that_it_brought() {
     rig.shard.close_link(TO);
     rig.subscribers[0].received.clear();
     rig.send(PACKETS, false, 900);
-    rig.settle(Duration::from_millis(30));
+    rig.run_for(Duration::from_millis(30));
     assert_eq!(rig.subscribers[0].received.len(), PACKETS);
     assert_eq!(rig.shard.report.drops.of(DropReason::LinkFull), 0);
     for link in 0..MAX_LINKS as u32 {

@@ -1,14 +1,14 @@
-//! A publisher's sequence numbers restart: subscribers go on with the next keyframe, with continuous numbers.
+//! A publisher's sequence numbers restart: subscribers continue at the next keyframe, with continuous numbers.
 
 use std::time::Duration;
 
 use super::rig::{Client, Rig, now};
 use crate::mesh::message::ShardEvent;
 
-/// Change of a publisher's numbers.
+/// A change of a publisher's numbers.
 struct Restart {
     name: &'static str,
-    /// Another SSRC that begins with this sequence number; `None`: the same.
+    /// First sequence number of another SSRC; `None`: the same SSRC continues.
     seq: Option<u64>,
     /// Offset from sequence numbers to timestamps.
     time_offset: u32,
@@ -19,14 +19,14 @@ const START_SEQ: u64 = 13_000;
 const FRAME: Duration = Duration::from_millis(33);
 const HOURS: Duration = Duration::from_secs(3_600);
 
-/// Packets that existing subscribers received.
+/// What existing subscribers received.
 #[derive(Debug)]
 struct Seen {
-    /// Time from the next keyframe to its first received packet.
+    /// Longest time from the next keyframe to the first received packet.
     longest_gap: Duration,
-    /// Packets sent from that keyframe on, and not received or not authenticated.
+    /// Packets sent since that keyframe that were not received, or not authenticated.
     missing: usize,
-    /// Numbers that they received and that do not go on from those before.
+    /// Number of steps between received sequence numbers that are not continuous.
     steps: usize,
     asked: usize,
 }
@@ -103,7 +103,7 @@ fn play(row: &Restart) -> Seen {
         .iter_mut()
         .for_each(|client| client.received.clear());
     rig.skip(row.pause);
-    let ended = rig.told.iter().find_map(|event| match event {
+    let ended = rig.events.iter().find_map(|event| match event {
         ShardEvent::Closed { reason, .. } => Some(reason),
         _ => None,
     });
@@ -115,7 +115,7 @@ fn play(row: &Restart) -> Seen {
         None if row.pause.is_zero() => rig.publisher.seq += 20_000,
         None => rig.publisher.time_offset = offset,
     }
-    // The keyframe that an encoder starts with is lost.
+    // The keyframe that an encoder sends first is lost.
     frames(&mut rig, 5, false);
     rig.until("a keyframe to be asked for", |rig| {
         rig.publisher.keyframe_requests > before
@@ -164,12 +164,12 @@ fn numbers(client: &Client) -> Vec<u64> {
     numbers
 }
 
-/// Sends so many frames of two packets, the first a keyframe or not; how many packets that were.
+/// Sends `count` frames of two packets, keyframes or not. Returns the number of packets.
 fn frames(rig: &mut Rig, count: usize, keyframe: bool) -> usize {
     for number in 0..count {
         rig.send(2, keyframe && number == 0, 1_000);
-        rig.settle(FRAME / 8);
+        rig.run_for(FRAME / 8);
     }
-    rig.settle(FRAME);
+    rig.run_for(FRAME);
     2 * count
 }

@@ -1,5 +1,5 @@
-//! Order of the sessions: a frame for many subscribers leaves in several turns, and packets that arrive meanwhile do
-//! not wait for the last subscriber.
+//! Order of sessions: a frame for many subscribers leaves in several turns, and packets that arrive meanwhile do not
+//! wait for the last subscriber.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::limits::{BACKLOG_PACKETS, FEW_SUBSCRIBERS, SEND_BATCH, SESSIONS_PER_T
 use crate::media::subscription::tests::packet;
 use crate::peer::command::Command;
 
-/// More than two passes serve.
+/// More subscribers than two turns can serve.
 const MANY: usize = 3 * SESSIONS_PER_TURN + 20;
 const PACKETS: usize = 5;
 
@@ -19,7 +19,7 @@ const _: () = assert!(
     "they are none of the few who go first"
 );
 
-/// A shard in the middle of a frame for [`MANY`]; how many packets were sent before.
+/// Stops the shard in the middle of a frame for [`MANY`] subscribers. Returns the number of packets sent so far.
 fn in_the_middle(rig: &mut Rig) -> u64 {
     while rig.pass() {} // earlier packets of clients
     let before = rig.shard.report.traffic.packets_out;
@@ -45,20 +45,20 @@ fn a_call_of_two_does_not_wait_until_thousands_have_their_frame() {
         !rig.shard.forwarding.schedule.is_empty(),
         "the others still do"
     );
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     for client in &rig.subscribers {
         assert_eq!(client.received.len(), PACKETS);
     }
 }
 
 #[test]
-fn what_comes_meanwhile_goes_with_the_rest_to_those_who_wait() {
+fn packets_that_arrive_meanwhile_join_those_of_waiting_sessions() {
     let mut rig = Rig::start(MANY);
     let runs = rig.shard.report.runs.joined();
     let before = in_the_middle(&mut rig);
     let served = (rig.shard.report.traffic.packets_out - before) as usize / PACKETS;
     rig.send(PACKETS, false, 1_000);
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     for client in &rig.subscribers {
         let seqs: Vec<u64> = client
             .received
@@ -76,7 +76,7 @@ fn what_comes_meanwhile_goes_with_the_rest_to_those_who_wait() {
 }
 
 #[test]
-fn who_takes_the_place_of_a_session_that_waited_gets_nothing_of_its_media() {
+fn a_session_with_a_reused_index_gets_no_media_of_the_old_session() {
     let mut rig = Rig::start(MANY);
     in_the_middle(&mut rig);
     let last = rig.subscribers.pop().unwrap();
@@ -90,7 +90,7 @@ fn who_takes_the_place_of_a_session_that_waited_gets_nothing_of_its_media() {
 }
 
 #[test]
-fn a_subscription_that_takes_the_place_of_one_that_waited_gets_nothing_of_its_media() {
+fn a_subscription_with_a_reused_index_gets_no_media_of_the_old_one() {
     let mut rig = Rig::start(MANY);
     in_the_middle(&mut rig);
     let (last, now) = (rig.subscribers.pop().unwrap(), Instant::now());
@@ -114,9 +114,9 @@ fn a_subscription_that_takes_the_place_of_one_that_waited_gets_nothing_of_its_me
 }
 
 #[test]
-fn what_a_shard_has_no_time_for_is_lost_by_name_and_nothing_else() {
+fn an_overloaded_shard_drops_and_counts_only_new_packets() {
     let mut rig = Rig::start(MANY);
-    let now = Instant::now(); // however slow the host is, nothing is late
+    let now = Instant::now(); // the same for all packets, so that none is late on a slow host
     in_the_middle(&mut rig);
     for seq in 0..BACKLOG_PACKETS as u64 {
         rig.shard.forward_later(packet(0, seq, false), now); // of an unknown track
@@ -126,9 +126,9 @@ fn what_a_shard_has_no_time_for_is_lost_by_name_and_nothing_else() {
     rig.send(PACKETS, false, 1_000);
     assert!(rig.pass());
     assert_eq!(lost(&rig), 2 * PACKETS as u64, "the frame that came");
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     rig.send(PACKETS, false, 1_000);
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     for client in &rig.subscribers {
         assert_eq!(client.received.len(), 2 * PACKETS, "the first and the last");
     }

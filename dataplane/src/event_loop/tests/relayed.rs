@@ -1,4 +1,4 @@
-//! Clients that reach the shard through its own relay.
+//! Clients that reach the shard through its own TURN server.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::num::NonZeroU16;
@@ -20,10 +20,10 @@ use crate::turn::{
 };
 
 const CHANNEL: u16 = 0x4001;
-/// Lifetime of the clients' credentials, in seconds.
+/// Lifetime of the clients' TURN credentials, in seconds.
 const CREDENTIALS_S: u64 = 60;
 
-/// The relay of a shard that has its sessions at `media`.
+/// The TURN server of a shard whose media address is `media`.
 pub(super) fn turn(media: SocketAddr, port: u16) -> TurnService {
     let config = Config {
         realm: REALM.into(),
@@ -33,7 +33,7 @@ pub(super) fn turn(media: SocketAddr, port: u16) -> TurnService {
         relay: RelayAddresses {
             v4: Some([127, 0, 0, 1].into()),
             v6: None,
-            ports: 1_024..=9_999, // below what the kernel gives to the test's own sockets
+            ports: 1_024..=9_999, // below the ephemeral ports of the test's own sockets
             except: Vec::new(),
             step: NonZeroU16::MIN,
             offset: 0,
@@ -51,19 +51,19 @@ pub(super) fn turn(media: SocketAddr, port: u16) -> TurnService {
     TurnService::new(server, port).unwrap()
 }
 
-/// Simulated path between a client and the relay.
-pub(super) struct Leg {
+/// A client's TURN allocation, and the channel through which all its datagrams pass.
+pub(super) struct RelayedPath {
     turn: SocketAddr,
     media: SocketAddr,
     relayed: SocketAddr,
-    /// A Refresh for ten minutes, with its credentials.
+    /// A Refresh request for ten minutes, with credentials.
     pub(super) refresh: Vec<u8>,
-    /// Lengths of the channel's data, first and last.
+    /// Shortest and longest length of channel data.
     pub(super) lengths: Vec<usize>,
 }
 
-impl Leg {
-    /// An allocation with a channel to the media port.
+impl RelayedPath {
+    /// Makes an allocation with a channel to the media port.
     pub(super) fn open(socket: &UdpSocket, rig: &mut Rig) -> Self {
         let (turn, media) = (rig.turn_addr(), rig.media());
         let own = socket.local_addr().unwrap();
@@ -145,7 +145,7 @@ fn a_relayed_subscriber_gets_every_packet_and_no_socket_is_opened_for_it() {
         rig.send(1, true, 1_000);
         !rig.subscribers[1].received.is_empty()
     });
-    rig.settle(Duration::from_millis(100));
+    rig.run_for(Duration::from_millis(100));
     rig.subscribers
         .iter_mut()
         .for_each(|client| client.received.clear());
@@ -153,7 +153,7 @@ fn a_relayed_subscriber_gets_every_packet_and_no_socket_is_opened_for_it() {
         rig.send(1 + frame % 7, frame == 0, 1_100);
         rig.step();
     }
-    rig.settle(Duration::from_millis(200));
+    rig.run_for(Duration::from_millis(200));
     let counts: Vec<usize> = rig.subscribers.iter().map(|c| c.received.len()).collect();
     assert_eq!(counts[0], counts[1], "as many as who is not relayed");
     assert!(counts[1] >= (0..50).map(|frame| 1 + frame % 7).sum::<usize>());
@@ -173,7 +173,7 @@ fn without_credentials_an_allocation_goes_on_while_a_session_uses_it() {
     let mut rig = Rig::start(1);
     let client = rig.relayed();
     let own = client.socket.local_addr().unwrap();
-    let refresh = client.leg().unwrap().refresh.clone();
+    let refresh = client.relayed_path().unwrap().refresh.clone();
     assert_eq!(refreshed(&mut rig, own, &refresh), Some(401), "nobody's");
     rig.subscribe(SessionKey(900), client);
     rig.until("the relayed one to connect", |rig| {
@@ -182,7 +182,7 @@ fn without_credentials_an_allocation_goes_on_while_a_session_uses_it() {
     assert_eq!(refreshed(&mut rig, own, &refresh), None, "a session's");
 }
 
-/// The code that a Refresh of the client at `own` is refused by when its credentials have expired.
+/// Error code of the Refresh of the client at `own`, after its credentials have expired; `None` if it is granted.
 fn refreshed(rig: &mut Rig, own: SocketAddr, refresh: &[u8]) -> Option<u16> {
     let client = TurnClient::udp(own, rig.turn_addr());
     let now = Now {
@@ -208,9 +208,9 @@ fn what_is_too_long_for_a_media_socket_is_too_long_through_the_relay() {
         (MAX_DATAGRAM_BYTES + 1, 1),
         (65_000, 2),
     ] {
-        // As RTP of an unknown SSRC.
+        // RTP of an unknown SSRC.
         let datagram = [&[0x80][..], &vec![96; bytes - 1]].concat();
-        let (message, _) = client.leg().unwrap().wrap(&datagram, media);
+        let (message, _) = client.relayed_path().unwrap().wrap(&datagram, media);
         rig.shard.turn_message(&known, &message, now);
         assert_eq!(
             rig.shard.report.drops.of(DropReason::Truncated),

@@ -11,16 +11,16 @@ use crate::mesh::message::ShardEvent;
 use crate::peer::output::NO_CODEC;
 
 #[test]
-fn who_comes_late_starts_with_a_young_keyframe_and_asks_for_none() {
+fn a_late_subscriber_starts_with_a_recent_keyframe_and_requests_none() {
     let mut rig = Rig::start(1);
     rig.subscribe(SessionKey(200), Client::new());
-    // The session negotiates, and is not connected yet.
-    rig.settle(Duration::from_millis(20));
+    // The session negotiates, but is not connected yet.
+    rig.run_for(Duration::from_millis(20));
     let before = rig.publisher.keyframe_requests;
     let late = rig.subscribers.len() - 1;
     rig.until("it to connect", |rig| {
         if !rig.subscribers[late].connected {
-            rig.send(1, true, 500); // a keyframe every millisecond: always a young one
+            rig.send(1, true, 500); // a keyframe every millisecond, so that a recent one always exists
         }
         rig.subscribers[late].connected
     });
@@ -32,9 +32,9 @@ fn who_comes_late_starts_with_a_young_keyframe_and_asks_for_none() {
 }
 
 #[test]
-fn nothing_is_asked_for_a_session_that_can_not_receive_and_once_when_it_can() {
+fn a_keyframe_is_requested_once_when_the_session_can_receive() {
     let mut rig = Rig::start(1);
-    rig.skip(Duration::from_secs(2)); // the keyframe of the start is old
+    rig.skip(Duration::from_secs(2)); // the first keyframe is too old
     let before = rig.publisher.keyframe_requests;
     let mut client = Client::new();
     client.is_mute = true;
@@ -42,7 +42,7 @@ fn nothing_is_asked_for_a_session_that_can_not_receive_and_once_when_it_can() {
     let late = rig.subscribers.len() - 1;
     for _ in 0..20 {
         rig.send(1, false, 500);
-        rig.settle(Duration::from_millis(20));
+        rig.run_for(Duration::from_millis(20));
     }
     assert_eq!(
         rig.publisher.keyframe_requests, before,
@@ -65,7 +65,7 @@ fn a_publisher_is_asked_again_for_a_packet_that_hundreds_have_followed() {
     let mut rig = Rig::start(1);
     rig.publisher.loses_next = 1;
     rig.send(1, false, 500);
-    // The publisher gets no requests meanwhile: a lossy path.
+    // The publisher gets no requests meanwhile, because its path loses all datagrams.
     rig.publisher.loses_every = 1;
     for _ in 0..10 {
         for _ in 0..30 {
@@ -97,20 +97,20 @@ fn a_client_that_sends_media_and_no_checks_is_kept() {
 }
 
 #[test]
-fn who_negotiated_no_codec_for_a_track_is_told_once() {
+fn a_subscriber_without_a_codec_for_a_track_is_told_once() {
     let mut rig = Rig::start(1);
     rig.subscribe(SessionKey(200), Client::speaking(Codec::Vp9));
     let client = rig.subscribers.len() - 1;
     rig.until("it to connect", |rig| rig.subscribers[client].connected);
     for _ in 0..20 {
         rig.send(1, true, 500);
-        rig.settle(Duration::from_millis(5));
+        rig.run_for(Duration::from_millis(5));
     }
     assert!(rig.subscribers[client].received.is_empty());
-    let told = rig.told.iter().filter(|event| {
+    let events = rig.events.iter().filter(|event| {
         matches!(event, ShardEvent::Layer { session: SessionKey(200), track: TRACK, active: false, reason, .. } if *reason == NO_CODEC)
     });
-    assert_eq!(told.count(), 1, "{:?}", rig.told);
+    assert_eq!(events.count(), 1, "{:?}", rig.events);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_subscriber_without_rtx_gets_the_same_datagram_again() {
         rig.send(1, true, 500);
         !rig.subscribers[client].received.is_empty()
     });
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     let resent = rig.shard.report.resent;
     let nacks = |rig: &mut Rig, seqs: &[u16]| {
         let index = rig.subscribers[client].index;
@@ -135,7 +135,7 @@ fn a_subscriber_without_rtx_gets_the_same_datagram_again() {
     };
     rig.subscribers[client].datagrams.clear();
     rig.send(3, false, 700);
-    rig.settle(Duration::from_millis(50));
+    rig.run_for(Duration::from_millis(50));
     let sent = std::mem::take(&mut rig.subscribers[client].datagrams);
     assert_eq!(sent.len(), 3);
     let seqs: Vec<u16> = sent
@@ -165,7 +165,7 @@ fn a_wrong_fingerprint_ends_the_handshake_by_name() {
         format!("{before}{wrong}{}", &after[2..])
     });
     let failure = |rig: &Rig| {
-        rig.told.iter().find_map(|event| match event {
+        rig.events.iter().find_map(|event| match event {
             ShardEvent::Closed {
                 session: SessionKey(300),
                 failure,

@@ -1,4 +1,4 @@
-//! One shard with one publisher of video and some subscribers.
+//! Test rig: one shard with one publisher of video and some subscribers.
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -21,7 +21,7 @@ use crate::io::{clock, udp};
 use crate::key::{SessionIndex, SessionKey, ShardId, TrackKey};
 use crate::media::codec::MediaKind;
 use crate::media::extensions::ExtensionKind;
-use crate::media::layer_allocation::Wish;
+use crate::media::layer_allocation::SubscriptionParams;
 use crate::media::subscription::Wanted;
 use crate::media::track::TrackSpec;
 use crate::mesh::mailbox::Mesh;
@@ -38,23 +38,23 @@ use crate::stream::{Streams, TlsOptions};
 use crate::turn::Now;
 
 use super::relayed;
-use super::relayed::Leg;
+use super::relayed::RelayedPath;
 
 pub(super) const TRACK: TrackKey = TrackKey(7);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// Steps of all clients, at least, in any simulated time.
-const SETTLE_STEPS: usize = 4;
+/// Minimum number of steps of all clients in any simulated time.
+const MIN_STEPS: usize = 4;
 
 thread_local! {
     static AHEAD: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
-/// The time of the shard and its clients.
+/// Current time of the shard and its clients; may be ahead of the host's clock.
 pub(super) fn now() -> Instant {
     Instant::now() + AHEAD.get()
 }
 
-/// Both clocks at `now`.
+/// Monotonic and wall clock at `now`.
 fn at(now: Instant) -> Now {
     Now {
         instant: now,
@@ -62,7 +62,7 @@ fn at(now: Instant) -> Now {
     }
 }
 
-/// The shard and all clients connected to it.
+/// The shard, and all clients connected to it.
 pub(super) struct Rig {
     pub(super) shard: Shard,
     io: Sockets,
@@ -71,53 +71,53 @@ pub(super) struct Rig {
     pub(super) publisher: Client,
     pub(super) subscribers: Vec<Client>,
     turn: SocketAddr,
-    /// Events that the control plane got.
-    pub(super) told: Vec<ShardEvent>,
+    /// Events that the control plane received.
+    pub(super) events: Vec<ShardEvent>,
 }
 
-/// The other end of a session.
+/// The client of a session: its session layer and its socket.
 pub(super) struct Client {
     pub(super) rtc: Rtc,
     pub(super) socket: UdpSocket,
     addr: SocketAddr,
-    leg: Option<Leg>,
-    /// Index of its session on the shard.
+    relayed_path: Option<RelayedPath>,
+    /// Index of the session on the shard.
     pub(super) index: SessionIndex,
     pub(super) connected: bool,
     pub(super) received: Vec<RtpPacket>,
-    /// Datagrams of RTP as they came.
+    /// Received RTP datagrams, encrypted.
     pub(super) datagrams: Vec<Vec<u8>>,
-    /// Loses every n-th datagram of media on purpose; 0: none.
+    /// Drops every n-th received media datagram; 0: none.
     pub(super) loses_every: usize,
     media: usize,
     sends_on: Option<Mid>,
-    /// Sequence number of its next packet.
+    /// Sequence number of the next packet.
     pub(super) seq: u64,
     /// Offset from sequence numbers to timestamps.
     pub(super) time_offset: u32,
-    /// Header extensions of its packets.
+    /// Header extensions of sent packets.
     pub(super) extensions: Values,
-    /// Edits its SDP answer before it is sent.
+    /// Edits the SDP answer before it is sent.
     pub(super) edits_answer: fn(String) -> String,
-    /// True: its answer contains RTX.
+    /// True if the SDP answer contains RTX.
     pub(super) takes_rtx: bool,
-    /// True: its datagrams are dropped.
+    /// True if all sent datagrams are dropped.
     pub(super) is_mute: bool,
-    /// Nor its connectivity checks.
+    /// True if sent connectivity checks are dropped.
     pub(super) sends_no_checks: bool,
-    /// Datagrams of RTP that are lost on their way from it.
+    /// Number of next sent RTP datagrams to drop.
     pub(super) loses_next: usize,
-    /// Keyframes it was asked for.
+    /// Number of received keyframe requests.
     pub(super) keyframe_requests: usize,
 }
 
 impl Rig {
-    /// Starts a rig in which all clients are connected and media has flowed.
+    /// A rig in which all clients are connected and media has flowed.
     pub(super) fn start(subscribers: usize) -> Self {
         Self::start_with(EngineKind::Mmsg, subscribers)
     }
 
-    /// The same, with this engine.
+    /// As [`start`](Self::start), with this I/O engine.
     pub(super) fn start_with(kind: EngineKind, subscribers: usize) -> Self {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (port, turn_port, sockets) = udp::for_tests(4 << 20);
@@ -153,14 +153,14 @@ impl Rig {
             io: Sockets {
                 engine: Engine::start(&EngineStart { kind, egress: None }, &sockets).unwrap(),
                 overflows: Overflows::default(),
-                places: sockets.places(),
+                socket_index: sockets.socket_index(),
             },
             busy: BusyMeter::new(now()),
             factory,
             publisher,
             subscribers: Vec::new(),
             turn: SocketAddr::new(loopback, turn_port),
-            told: Vec::new(),
+            events: Vec::new(),
         };
         rig.until("the publisher to connect", |rig| rig.publisher.connected);
         for number in 0..subscribers as u64 {
@@ -175,25 +175,25 @@ impl Rig {
                 .iter()
                 .all(|client| !client.received.is_empty())
         });
-        rig.settle(Duration::from_millis(50));
+        rig.run_for(Duration::from_millis(50));
         for client in &mut rig.subscribers {
             client.received.clear();
         }
         rig
     }
 
-    /// `client` becomes one more subscriber.
+    /// Adds `client` as a subscriber.
     pub(super) fn subscribe(&mut self, session: SessionKey, client: Client) {
         self.subscribe_to((session, TRACK), client);
     }
 
-    /// `client` becomes a subscriber of that track.
+    /// Adds `client` as a subscriber of this track.
     pub(super) fn subscribe_to(&mut self, names: (SessionKey, TrackKey), client: Client) {
         let client = Client::subscribe(&mut self.shard, &self.factory, names, client);
         self.subscribers.push(client);
     }
 
-    /// Adds a call of two participants in which media has flowed; returns the publisher and the subscriber.
+    /// Adds another call of two participants in which media has flowed. Returns the publisher and the subscriber.
     pub(super) fn call(&mut self) -> (Client, Client) {
         let track = TrackKey(8);
         let names = (SessionKey(2), track);
@@ -213,13 +213,13 @@ impl Rig {
             receiver.drive(now());
             !receiver.received.is_empty()
         });
-        self.settle(Duration::from_millis(50));
+        self.run_for(Duration::from_millis(50));
         receiver.drive(now());
         receiver.received.clear();
         (sender, receiver)
     }
 
-    /// Adds a publisher with an offer changed by `edited`.
+    /// Adds a publisher whose offer `edited` has changed.
     pub(super) fn publish(
         &mut self,
         names: (SessionKey, TrackKey),
@@ -228,11 +228,11 @@ impl Rig {
         Client::publish(&mut self.shard, &self.factory, names, edited)
     }
 
-    /// A client that sends all datagrams through the relay.
+    /// A client that sends all datagrams through the TURN server.
     pub(super) fn relayed(&mut self) -> Client {
         let socket = Client::socket();
-        let leg = Leg::open(&socket, self);
-        Client::with(socket, Some(leg))
+        let relayed_path = RelayedPath::open(&socket, self);
+        Client::with(socket, Some(relayed_path))
     }
 
     /// Address of the media port.
@@ -246,18 +246,18 @@ impl Rig {
     }
 
     /// Runs the shard until `time` has passed.
-    pub(super) fn settle(&mut self, time: Duration) {
-        let settled = now() + time;
+    pub(super) fn run_for(&mut self, time: Duration) {
+        let end = now() + time;
         let mut steps = 0;
-        // If the host stands still, the clients must still get their steps.
-        while now() < settled || steps < SETTLE_STEPS {
+        // If the host is slow, the clients must still get their steps.
+        while now() < end || steps < MIN_STEPS {
             self.step();
             steps += 1;
             std::thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// Lets so much of the shard's and the clients' time pass at once, in steps in which ICE does not time out.
+    /// Advances the time of the shard and the clients by `time`, in steps in which ICE does not time out.
     pub(super) fn skip(&mut self, time: Duration) {
         const STEP: Duration = Duration::from_secs(2);
         let until = now() + time;
@@ -268,12 +268,12 @@ impl Rig {
         }
     }
 
-    /// The publisher sends a frame of `packets` of `bytes` each.
+    /// The publisher sends a frame of `packets` packets with `bytes` each.
     pub(super) fn send(&mut self, packets: usize, keyframe: bool, bytes: usize) {
         self.send_frame(&vec![bytes; packets], keyframe);
     }
 
-    /// The publisher sends a frame of packets of these sizes.
+    /// The publisher sends a frame of packets with these sizes.
     pub(super) fn send_sizes(&mut self, sizes: &[usize]) {
         self.send_frame(sizes, false);
     }
@@ -282,19 +282,19 @@ impl Rig {
         self.publisher.send_frame(sizes, keyframe);
     }
 
-    /// One pass of the steps of the shard's loop. True when more work is waiting.
+    /// One turn of the shard's loop. True when more work is waiting.
     pub(super) fn pass(&mut self) -> bool {
         run::turn(&mut self.shard, &mut self.io, &mut self.busy, at(now()))
     }
 
-    /// The shard's loop until it would sleep, without the clients.
+    /// Runs the shard's loop until it would sleep, without the clients.
     pub(super) fn turn(&mut self) {
         let now = now();
         let shard = &mut self.shard;
         while run::turn(shard, &mut self.io, &mut self.busy, at(now)) {}
         while let Some(letter) = shard.outbox.mesh().take_control() {
             if let ToControl::Event(event) = letter {
-                self.told.push(event);
+                self.events.push(event);
             }
         }
     }
@@ -343,9 +343,9 @@ impl Client {
         socket
     }
 
-    fn with(socket: UdpSocket, leg: Option<Leg>) -> Self {
+    fn with(socket: UdpSocket, relayed_path: Option<RelayedPath>) -> Self {
         let own = socket.local_addr().unwrap();
-        let addr = leg.as_ref().map_or(own, Leg::relayed);
+        let addr = relayed_path.as_ref().map_or(own, RelayedPath::relayed);
         let mut rtc = config()
             .enable_opus(true, false)
             .enable_vp8(true)
@@ -355,7 +355,7 @@ impl Client {
             rtc,
             socket,
             addr,
-            leg,
+            relayed_path,
             index: SessionIndex(usize::MAX),
             connected: false,
             received: Vec::new(),
@@ -443,7 +443,7 @@ impl Client {
         client
     }
 
-    /// Moves the client to another address.
+    /// Moves the client to another source address.
     pub(super) fn move_to(&mut self, addr: &str) {
         self.socket = UdpSocket::bind(addr).unwrap();
         self.socket.set_nonblocking(true).unwrap();
@@ -452,7 +452,7 @@ impl Client {
             .add_local_candidate(Candidate::host(self.addr, "udp").unwrap());
     }
 
-    /// The m-line that it sends on, and the payload type.
+    /// mid and payload type that the client sends with.
     pub(super) fn sends_on_pt(&mut self) -> (String, u8) {
         let params = self.rtc.codec_config().params();
         let video = params.iter().find(|params| params.spec().codec.is_video());
@@ -460,7 +460,7 @@ impl Client {
         (mid.to_string(), *video.unwrap().pt())
     }
 
-    /// The stream gets another SSRC and other numbers from now on.
+    /// Restarts the stream with another SSRC and other numbers.
     pub(super) fn restart(&mut self, seq: u64, time_offset: u32) {
         let mid = self.sends_on.expect("only the publisher sends");
         let mut api = self.rtc.direct_api();
@@ -471,25 +471,25 @@ impl Client {
         (self.seq, self.time_offset) = (seq, time_offset);
     }
 
-    /// Its address as the shard sees it.
+    /// Address of the client as the shard sees it.
     pub(super) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Path to the relay, if the client is relayed.
-    pub(super) fn leg(&self) -> Option<&Leg> {
-        self.leg.as_ref()
+    /// TURN allocation of the client, if it is relayed.
+    pub(super) fn relayed_path(&self) -> Option<&RelayedPath> {
+        self.relayed_path.as_ref()
     }
 
-    /// Handles received datagrams and sends due ones.
+    /// Handles received datagrams, and sends due ones.
     pub(super) fn drive(&mut self, now: Instant) {
         self.rtc.handle_input(Input::Timeout(now)).unwrap();
         self.drain();
         let mut buffer = [0; 2_048];
         while let Ok((length, source)) = self.socket.recv_from(&mut buffer) {
-            let (bytes, source) = match &mut self.leg {
+            let (bytes, source) = match &mut self.relayed_path {
                 None => (&buffer[..length], source),
-                Some(leg) => match leg.unwrap(&buffer[..length], source) {
+                Some(relayed_path) => match relayed_path.unwrap(&buffer[..length], source) {
                     Some(unwrapped) => unwrapped,
                     None => continue,
                 },
@@ -516,7 +516,7 @@ impl Client {
             match self.rtc.poll_output().unwrap() {
                 ClientOutput::Timeout(_) => return,
                 ClientOutput::Transmit(transmit) => {
-                    // RFC 7983: what begins with less than 4 is STUN; of that, a request.
+                    // RFC 7983: a first byte of 0 to 3 is STUN; [0, 1] is a Binding request.
                     let is_check = transmit.contents[..2] == [0, 1];
                     if self.is_mute || self.sends_no_checks && is_check {
                         continue;
@@ -525,9 +525,11 @@ impl Client {
                         self.loses_next -= 1;
                         continue;
                     }
-                    let (bytes, to) = match &mut self.leg {
+                    let (bytes, to) = match &mut self.relayed_path {
                         None => (transmit.contents.to_vec(), transmit.destination),
-                        Some(leg) => leg.wrap(&transmit.contents, transmit.destination),
+                        Some(relayed_path) => {
+                            relayed_path.wrap(&transmit.contents, transmit.destination)
+                        }
                     };
                     let _ = self.socket.send_to(&bytes, to);
                 }
@@ -539,7 +541,7 @@ impl Client {
         }
     }
 
-    /// Sends a frame of packets of these sizes.
+    /// Sends a frame of packets with these sizes.
     pub(super) fn send_frame(&mut self, sizes: &[usize], keyframe: bool) {
         let now = now();
         let time = ((self.seq * 3_000) as u32).wrapping_add(self.time_offset);
@@ -571,11 +573,11 @@ impl Client {
     }
 }
 
-/// Values of carried header extensions, as clients send and receive them.
+/// Values of forwarded header extensions, as clients send and receive them.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Values(pub(super) Vec<(ExtensionKind, Vec<u8>)>);
 
-/// A client's hand for one of them.
+/// Serializer of one extension for a client's session layer.
 #[derive(Debug)]
 struct Carried(ExtensionKind);
 
@@ -618,13 +620,13 @@ impl ExtensionSerializer for Carried {
     }
 }
 
-/// Name of an extension in a client's SDP: its session layer knows the real names of some, and would handle their
-/// bytes itself.
+/// URI of an extension in a client's SDP: a client's session layer knows the real URIs of some, and would handle their
+/// values itself.
 fn alias(kind: ExtensionKind) -> String {
     format!("urn:x-test:{}", kind as u8)
 }
 
-/// `sdp` of a client for us.
+/// Rewrites a client's `sdp` for us, with the real URIs.
 fn to_us(sdp: &str) -> String {
     let kinds = ExtensionKind::ALL.into_iter();
     kinds.fold(sdp.to_owned(), |sdp, kind| {
@@ -632,7 +634,7 @@ fn to_us(sdp: &str) -> String {
     })
 }
 
-/// `sdp` of ours for a client.
+/// Rewrites our `sdp` for a client.
 fn to_client(sdp: &str) -> String {
     let kinds = ExtensionKind::ALL.into_iter();
     kinds.fold(sdp.to_owned(), |sdp, kind| {
@@ -640,12 +642,12 @@ fn to_client(sdp: &str) -> String {
     })
 }
 
-/// RTP and not RTCP (RFC 5761 section 4).
+/// True for RTP, false for RTCP (RFC 5761 section 4).
 fn is_rtp(datagram: &[u8]) -> bool {
     (128..192).contains(&datagram[0]) && !(64..96).contains(&(datagram[1] & 0x7f))
 }
 
-/// `sdp` with no payload types of RTX.
+/// `sdp` without the payload types of RTX.
 fn without_rtx(sdp: &str) -> String {
     let rtx = |line: &str| {
         let (pt, codec) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
@@ -670,14 +672,14 @@ fn without_rtx(sdp: &str) -> String {
     out
 }
 
-/// Configuration of a client without codecs.
+/// Session layer configuration of a client, without codecs.
 fn config() -> RtcConfig {
     let crypto = std::sync::Arc::new(str0m::crypto::from_feature_flags());
     let mut config = RtcConfig::new()
         .set_crypto_provider(crypto)
         .set_rtp_mode(true)
         .clear_codecs();
-    // Identifiers are others than ours.
+    // The identifiers differ from ours.
     for (id, kind) in [14, 12, 9, 6].into_iter().zip(ExtensionKind::ALL) {
         let extension = Extension::with_serializer(&alias(kind), Carried(kind));
         config = config.set_extension(id, extension);
@@ -690,7 +692,7 @@ pub(super) fn wanted(track: TrackKey) -> Wanted {
     Wanted {
         track,
         kind: MediaKind::Video,
-        wish: Wish::default(),
+        params: SubscriptionParams::default(),
         group: None,
         formats: None,
     }
@@ -700,7 +702,7 @@ fn candidates_of(shard: &Shard) -> SocketAddr {
     shard.ice.candidates.as_slice()[0]
 }
 
-/// The offer that `command` makes a subscribe session send.
+/// The offer that a subscribe session sends after `command`.
 fn offer_of(peer: &mut Peer, command: Command) -> (u64, String) {
     let mut out = Output::default();
     peer.apply(command, now(), &mut out).unwrap();

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::*;
-use crate::io::route::{Facts, Link, Local, Neighbour, Reachability, Route, Routes, Way};
+use crate::io::route::{Facts, Link, Local, Neighbour, Reachability, Route, RouteTarget, Routes};
 use crate::io::udp;
 
 fn engines() -> impl Iterator<Item = (EngineKind, Engine, u16)> {
@@ -84,11 +84,11 @@ fn both_engines_say_which_message_failed_and_send_the_others() {
     }
 }
 
-/// The first interface of every network.
+/// Index of the loopback interface, the first of every network namespace.
 const LOOPBACK: u32 = 1;
 
-/// Moves this thread into its own network namespace, with a loopback that accepts frames of other sources; false if
-/// this process may not.
+/// Moves this thread into its own network namespace, whose loopback accepts frames with other sources. False if this
+/// process is not permitted to.
 fn enter_own_network() -> bool {
     if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
         eprintln!("skipped: no network namespace of its own: {error}");
@@ -107,16 +107,16 @@ fn enter_own_network() -> bool {
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
-/// On the loopback interface of a network of its own.
+/// An address on the loopback interface of the test's network namespace.
 const V6_NEAR: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
 
-/// Everything to 127.0.0.0/25 and fd00::2 leaves as frames through `interface`, by both engines; nothing where this
-/// process may not.
+/// Engines that send everything to 127.0.0.0/25 and fd00::2 as frames through `interface`; empty if this process may
+/// not send frames.
 fn with_frames(interface: u32) -> Vec<(EngineKind, Engine, u16)> {
     let route = |to, length, router| Route {
         to,
         length,
-        way: Way::Link {
+        target: RouteTarget::Link {
             interface,
             router: Some(router),
             mtu: u32::MAX,
@@ -129,7 +129,7 @@ fn with_frames(interface: u32) -> Vec<(EngineKind, Engine, u16)> {
         reach: Reachability::Fresh,
         is_router: false,
     };
-    // Of the host, but what is sent to is not kept by it: so that it is sent at all.
+    // A local prefix that is not an address of the host, so that frames to it are sent.
     let own = |to: IpAddr| Local {
         to,
         length: if to.is_ipv4() { 32 } else { 128 },
@@ -169,7 +169,7 @@ fn with_frames(interface: u32) -> Vec<(EngineKind, Engine, u16)> {
     kinds.map(start).collect()
 }
 
-/// Sends `messages`; which of them left as frames, and how often one was to be tried again.
+/// Sends `messages`. Returns which were sent as frames, and how often one had to be tried again.
 fn send_all(engine: &mut Engine, place: usize, messages: &[Message<'_>]) -> (Vec<bool>, usize) {
     let (mut rest, mut framed, mut again) = (messages, Vec::new(), 0);
     for _ in 0..10 {

@@ -1,4 +1,4 @@
-//! Links, rules, routes and neighbours of the kernel (rtnetlink(7)), as far as this module supports them.
+//! Reads links, rules, routes and neighbours of the kernel (rtnetlink(7)), as far as this module supports them.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,29 +17,29 @@ use super::neighbour::{Neighbour, Reachability};
 use super::netlink::Netlink;
 use crate::limits::MAX_ROUTES;
 
-/// Links, routes and neighbours of one moment.
+/// Links, routes and neighbours of the kernel at one time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Ethernet interfaces that are up.
     pub links: Vec<Link>,
-    /// Prefixes that the host keeps for itself, before any route.
+    /// Prefixes of the local table, which the kernel checks before all routes.
     pub local: Vec<Local>,
-    /// Empty where rules choose between tables, or there are too many.
+    /// Routes; empty if rules select tables, or if there are too many routes.
     pub routes: Vec<Route>,
     /// Neighbours with a known link-layer address.
     pub neighbours: Vec<Neighbour>,
-    /// Why routes were left out.
+    /// Reason why `routes` is empty; `None` otherwise.
     pub left_out: Option<&'static str>,
 }
 
-/// A prefix of the table that comes before all others.
+/// A prefix of the kernel's local table, which has priority over all routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Local {
     /// Address of the local prefix.
     pub to: IpAddr,
     /// Length of the prefix, in bits.
     pub length: u8,
-    /// Addresses of the host, not those it broadcasts to.
+    /// True for addresses of the host, false for broadcast addresses.
     pub is_own: bool,
 }
 
@@ -50,7 +50,7 @@ pub struct Link {
     pub index: u32,
     /// Link-layer address of the interface.
     pub mac: [u8; 6],
-    /// Bytes of an IP packet, at most.
+    /// Maximum size of an IP packet, in bytes.
     pub mtu: u32,
 }
 
@@ -61,22 +61,22 @@ pub struct Route {
     pub to: IpAddr,
     /// Length of the prefix, in bits.
     pub length: u8,
-    /// How the route reaches the prefix.
-    pub way: Way,
+    /// Next hop of the prefix.
+    pub target: RouteTarget,
 }
 
 /// Next hop of a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// Only the kernel can send there: this host, a tunnel, several routes at once.
+pub enum RouteTarget {
+    /// The kernel's stack must send: the destination is this host, behind a tunnel, or has several routes.
     Kernel,
-    /// Through an Ethernet interface, directly or by a router.
+    /// Through an Ethernet interface, directly or through a router.
     Link {
         /// Interface index of the kernel.
         interface: u32,
-        /// Next router; `None`: the destination is on the link.
+        /// IP address of the router; `None`: the destination is on the link.
         router: Option<IpAddr>,
-        /// Bytes of an IP packet, at most.
+        /// Maximum size of an IP packet, in bytes.
         mtu: u32,
     },
 }
@@ -112,7 +112,7 @@ impl Facts {
         Ok(facts)
     }
 
-    /// Sorts routes of the tables that simple rules use; others are ignored.
+    /// Adds routes of the tables that the default rules use; ignores others.
     fn sort(&mut self, routes: &[RouteNetlinkMessage]) {
         let mut candidates = Vec::new();
         for message in routes {
@@ -128,14 +128,14 @@ impl Facts {
         self.routes = best(candidates);
     }
 
-    /// Routers that the kernel has not checked lately.
+    /// Routers that the kernel has not confirmed recently.
     pub(super) fn stale_routers(&mut self) -> impl Iterator<Item = &mut Neighbour> {
         let Self {
             routes, neighbours, ..
         } = self;
         let is_router = |neighbour: &Neighbour| {
             routes.iter().any(|route| {
-                matches!(route.way, Way::Link { interface, router: Some(router), .. }
+                matches!(route.target, RouteTarget::Link { interface, router: Some(router), .. }
                     if (interface, router) == (neighbour.interface, neighbour.ip))
             })
         };
@@ -178,7 +178,7 @@ fn read_neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
         NeighbourState::Stale => Reachability::Stale,
         _ => return None,
     };
-    // The program that made a managed neighbour keeps it fresh.
+    // A managed neighbour is kept fresh by the program that added it.
     let is_managed = header.flags.contains(NeighbourFlags::ExtLearned)
         || message
             .attributes
@@ -208,7 +208,7 @@ fn read_neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
     })
 }
 
-/// True for the rules every host has: the local table, the main one, the default one; for all packets.
+/// True for the default rules of every host: local, main and default table, for all packets.
 fn is_plain(message: &RouteNetlinkMessage) -> bool {
     let RouteNetlinkMessage::NewRule(rule) = message else {
         return true;
@@ -216,7 +216,7 @@ fn is_plain(message: &RouteNetlinkMessage) -> bool {
     let header = &rule.header;
     let families = [AddressFamily::Inet, AddressFamily::Inet6];
     if !families.contains(&header.family) {
-        return true; // of multicast routing
+        return true; // a rule for multicast routing
     }
     let for_all = header.dst_len == 0 && header.src_len == 0 && header.tos == 0;
     let tables = [TABLE_LOCAL, RouteHeader::RT_TABLE_MAIN, TABLE_DEFAULT];
@@ -251,7 +251,7 @@ fn read(message: &RouteMessage) -> Option<(IpAddr, Found)> {
     Some((found.to.or(everybody)?, found))
 }
 
-/// Prefixes of `routes` that the host keeps for itself.
+/// Prefixes of the local table among `routes`.
 pub(super) fn local_prefixes(
     routes: &[RouteNetlinkMessage],
 ) -> impl Iterator<Item = (IpAddr, u8)> + '_ {
@@ -273,7 +273,7 @@ fn read_local(message: &RouteMessage) -> Option<Local> {
     })
 }
 
-/// With its priority; the lowest counts. Routes for some sources come before routes for all.
+/// A route and its priority; the lowest is used. Routes for certain sources have priority over routes for all.
 fn read_route(message: &RouteMessage) -> Option<(u32, Route)> {
     let header = &message.header;
     let (to, mut found) = read(message)?;
@@ -289,16 +289,16 @@ fn read_route(message: &RouteMessage) -> Option<(u32, Route)> {
             .intersects(RouteFlags::Dead | RouteFlags::Linkdown)
         && !found.is_special
         && !is_link_local(to);
-    let way = match found.interface.filter(|_| is_usual) {
-        Some(interface) => Way::Link {
+    let target = match found.interface.filter(|_| is_usual) {
+        Some(interface) => RouteTarget::Link {
             interface,
             router: found.router,
             mtu: found.mtu,
         },
-        None => Way::Kernel,
+        None => RouteTarget::Kernel,
     };
     let length = header.destination_prefix_length;
-    Some((found.priority, Route { to, length, way }))
+    Some((found.priority, Route { to, length, target }))
 }
 
 /// Attributes of a route.
@@ -308,7 +308,7 @@ struct Found {
     router: Option<IpAddr>,
     priority: u32,
     mtu: u32,
-    /// Several ways, a tunnel, a router of another family.
+    /// True for several next hops, a tunnel, or a router of the other address family.
     is_special: bool,
 }
 
@@ -347,7 +347,7 @@ impl Found {
             | RouteAttribute::Encap(_)
             | RouteAttribute::EncapType(_)
             | RouteAttribute::NhId(_) => self.is_special = true,
-            _ => {} // says nothing of where it is sent
+            _ => {} // does not affect the next hop
         }
     }
 }
@@ -360,19 +360,19 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
-/// Is another host on each link.
+/// True for addresses that mean another host on each link.
 fn is_link_local(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
-/// One route for each prefix: the one of lowest priority. If two have the same, the kernel chooses.
+/// One route per prefix: the one with the lowest priority. If two have the same priority, the kernel must send.
 fn best(mut routes: Vec<(u32, Route)>) -> Vec<Route> {
     let key = |(_, route): &(u32, Route)| (route.to, route.length);
-    routes.sort_by_key(|found| (key(found), found.0, found.1.way != Way::Kernel));
+    routes.sort_by_key(|found| (key(found), found.0, found.1.target != RouteTarget::Kernel));
     let mut best: Vec<(u32, Route)> = Vec::with_capacity(routes.len());
     for found in routes {
         match best.last_mut().filter(|last| key(last) == key(&found)) {
-            Some(last) if last.0 == found.0 => last.1.way = Way::Kernel,
+            Some(last) if last.0 == found.0 => last.1.target = RouteTarget::Kernel,
             Some(_) => {}
             None => best.push(found),
         }

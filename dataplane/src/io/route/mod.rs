@@ -1,8 +1,8 @@
 //! Next hops of destinations, for the simple part of the host's routing. A destination with complex routing has no
-//! [`Hop`] and is left to the kernel.
+//! [`Hop`], and the kernel's stack sends to it.
 
-mod facts; // links, routes and neighbours of the kernel
-mod neighbour; // hosts that the kernel can reach on a link
+mod facts; // links, rules, routes and neighbours of the kernel
+mod neighbour; // entries of the kernel's neighbour table
 mod netlink; // rtnetlink requests
 mod watch; // thread that keeps routes current
 mod own; // thread that keeps the host's addresses current
@@ -12,37 +12,37 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::BitAnd;
 
-pub use facts::{Facts, Link, Local, Route, Way};
+pub use facts::{Facts, Link, Local, Route, RouteTarget};
 pub use neighbour::{Neighbour, Reachability};
 pub use own::{OwnPrefix, OwnWatch, OwnWatched};
 pub use watch::{RouteWatch, Watched};
 
-/// A neighbour, and the interface it is reached through.
+/// A neighbour: the next hop of frames, and its interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hop {
     /// Index of the interface.
     pub interface: u32,
-    /// Ethernet header of frames to it.
+    /// Ethernet header of frames to the neighbour.
     pub ethernet: [u8; 14],
-    /// Bytes of an IP packet, at most.
+    /// Maximum size of an IP packet, in bytes.
     pub mtu: u32,
 }
 
-/// Routes of one moment.
+/// Routes and neighbours at one time.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Routes {
     /// The host's own addresses.
     own: HashSet<IpAddr>,
     v4: Table<u32>,
     v6: Table<u128>,
-    /// Neighbours that the kernel has confirmed lately, by interface and address.
+    /// Neighbours that the kernel has confirmed recently, by interface and address.
     neighbours: HashMap<(u32, IpAddr), Hop>,
 }
 
 /// Prefixes of one address family.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Table<T> {
-    /// Prefixes that the host keeps for itself, before any route.
+    /// Prefixes of the local table, which has priority over routes.
     local: Vec<Prefix<T>>,
     /// Routes, the longest prefix first.
     routes: Vec<Prefix<T>>,
@@ -54,16 +54,16 @@ struct Prefix<T> {
     bits: T,
     mask: T,
     length: u8,
-    towards: Towards,
+    next_hop: NextHopKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Towards {
-    /// The kernel's stack sends the datagram.
+enum NextHopKind {
+    /// The kernel's stack must send.
     Kernel,
-    /// A router at this next hop.
+    /// Through the router at this hop.
     Router(Hop),
-    /// Each destination is a neighbour on this interface.
+    /// Directly: each destination is a neighbour on this interface.
     Link(u32),
 }
 
@@ -71,7 +71,7 @@ const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 
 impl Routes {
-    /// Routes that frames may take, according to `facts`.
+    /// Next hops according to `facts`, for destinations that frames can reach.
     pub fn new(facts: &Facts) -> Self {
         let mut routes = Self::default();
         let links: HashMap<u32, &Link> = facts.links.iter().map(|l| (l.index, l)).collect();
@@ -91,74 +91,80 @@ impl Routes {
         }
         for route in &facts.routes {
             let link = |interface: u32| links.get(&interface).copied();
-            let towards = routes.towards(route.way, link);
-            routes.add(route.to, route.length, Some(towards));
+            let next_hop = routes.next_hop(route.target, link);
+            routes.add(route.to, route.length, Some(next_hop));
         }
-        routes.v4.settle();
-        routes.v6.settle();
+        routes.v4.sort_prefixes();
+        routes.v6.sort_prefixes();
         routes
     }
 
-    fn towards<'a>(&self, way: Way, link: impl Fn(u32) -> Option<&'a Link>) -> Towards {
-        let Way::Link {
+    fn next_hop<'a>(
+        &self,
+        target: RouteTarget,
+        link: impl Fn(u32) -> Option<&'a Link>,
+    ) -> NextHopKind {
+        let RouteTarget::Link {
             interface,
             router,
             mtu,
-        } = way
+        } = target
         else {
-            return Towards::Kernel;
+            return NextHopKind::Kernel;
         };
         match router {
             Some(router) => match self.neighbours.get(&(interface, router)) {
-                Some(hop) => Towards::Router(Hop {
+                Some(hop) => NextHopKind::Router(Hop {
                     mtu: mtu.min(hop.mtu),
                     ..*hop
                 }),
-                None => Towards::Kernel,
+                None => NextHopKind::Kernel,
             },
-            // Neighbours have one size for all.
-            None if link(interface).is_some_and(|link| mtu >= link.mtu) => Towards::Link(interface),
-            None => Towards::Kernel,
+            // Neighbours have one MTU per interface.
+            None if link(interface).is_some_and(|link| mtu >= link.mtu) => {
+                NextHopKind::Link(interface)
+            }
+            None => NextHopKind::Kernel,
         }
     }
 
-    /// True for a source address of the host; frames with other source addresses are not sent.
+    /// True if `source` is an address of the host. Frames with other source addresses are not sent.
     pub fn is_own(&self, source: IpAddr) -> bool {
         self.own.contains(&source)
     }
 
-    /// Next hop of `to`; `None` leaves it to the kernel.
+    /// Next hop of `to`; `None`: the kernel's stack must send.
     pub fn hop(&self, to: IpAddr) -> Option<&Hop> {
-        let towards = match to {
+        let next_hop = match to {
             IpAddr::V4(ip) => self.v4.find(u32::from(ip)),
             IpAddr::V6(ip) => self.v6.find(u128::from(ip)),
         };
-        match towards? {
-            Towards::Kernel => None,
-            Towards::Router(hop) => Some(hop),
-            Towards::Link(interface) => self.neighbours.get(&(*interface, to)),
+        match next_hop? {
+            NextHopKind::Kernel => None,
+            NextHopKind::Router(hop) => Some(hop),
+            NextHopKind::Link(interface) => self.neighbours.get(&(*interface, to)),
         }
     }
 
-    /// Without a way it is local.
-    fn add(&mut self, to: IpAddr, length: u8, towards: Option<Towards>) {
+    /// Adds a prefix. Without `next_hop` it is a local prefix.
+    fn add(&mut self, to: IpAddr, length: u8, next_hop: Option<NextHopKind>) {
         let bits = u32::from(length);
         match to {
             IpAddr::V4(ip) => {
                 let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-                self.v4.add((u32::from(ip), mask, length), towards);
+                self.v4.add((u32::from(ip), mask, length), next_hop);
             }
             IpAddr::V6(ip) => {
                 let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-                self.v6.add((u128::from(ip), mask, length), towards);
+                self.v6.add((u128::from(ip), mask, length), next_hop);
             }
         }
     }
 }
 
 impl<T: Copy + PartialEq + BitAnd<Output = T>> Table<T> {
-    fn add(&mut self, (bits, mask, length): (T, T, u8), towards: Option<Towards>) {
-        let list = match towards {
+    fn add(&mut self, (bits, mask, length): (T, T, u8), next_hop: Option<NextHopKind>) {
+        let list = match next_hop {
             Some(_) => &mut self.routes,
             None => &mut self.local,
         };
@@ -166,22 +172,22 @@ impl<T: Copy + PartialEq + BitAnd<Output = T>> Table<T> {
             bits,
             mask,
             length,
-            towards: towards.unwrap_or(Towards::Kernel),
+            next_hop: next_hop.unwrap_or(NextHopKind::Kernel),
         });
     }
 
-    fn settle(&mut self) {
+    fn sort_prefixes(&mut self) {
         self.routes.sort_by_key(|prefix| Reverse(prefix.length));
     }
 
-    /// Next hop of the longest prefix, unless the host keeps `ip` for itself.
-    fn find(&self, ip: T) -> Option<&Towards> {
+    /// Next hop of the longest prefix that contains `ip`; `None` if `ip` is local or unknown.
+    fn find(&self, ip: T) -> Option<&NextHopKind> {
         let has = |prefix: &&Prefix<T>| ip & prefix.mask == prefix.bits;
         if self.local.iter().any(|prefix| has(&prefix)) {
             return None;
         }
         let found = self.routes.iter().find(has);
-        found.map(|prefix| &prefix.towards)
+        found.map(|prefix| &prefix.next_hop)
     }
 }
 
@@ -228,17 +234,17 @@ mod tests {
         }
     }
 
-    fn route(prefix: &str, way: Way) -> Route {
+    fn route(prefix: &str, target: RouteTarget) -> Route {
         let (to, length) = prefix.split_once('/').unwrap();
         Route {
             to: to.parse().unwrap(),
             length: length.parse().unwrap(),
-            way,
+            target,
         }
     }
 
-    fn through(interface: u32, router: Option<&str>) -> Way {
-        Way::Link {
+    fn through(interface: u32, router: Option<&str>) -> RouteTarget {
+        RouteTarget::Link {
             interface,
             router: router.map(|ip| ip.parse().unwrap()),
             mtu: u32::MAX,
@@ -260,7 +266,7 @@ mod tests {
                 route("203.0.113.0/24", through(2, Some("192.0.2.250"))),
                 route("203.0.114.0/24", through(2, Some("192.0.2.2"))),
                 route("::/0", through(2, Some("fe80::1"))),
-                route("2001:db8::/32", Way::Kernel),
+                route("2001:db8::/32", RouteTarget::Kernel),
                 route("10.64.1.0/24", through(2, Some("192.0.2.1"))),
             ],
             neighbours: vec![
@@ -323,20 +329,20 @@ mod tests {
     #[test]
     fn a_route_may_take_less_than_its_link() {
         let mut facts = facts();
-        let small = |router: Option<&str>| Way::Link {
+        let small = |router: Option<&str>| RouteTarget::Link {
             interface: 2,
             router: router.map(|ip| ip.parse().unwrap()),
             mtu: 1_280,
         };
-        facts.routes[0].way = small(Some("192.0.2.1"));
-        facts.routes[1].way = small(None);
+        facts.routes[0].target = small(Some("192.0.2.1"));
+        facts.routes[1].target = small(None);
         let routes = Routes::new(&facts);
         assert_eq!(routes.hop("8.8.8.8".parse().unwrap()).unwrap().mtu, 1_280);
         assert_eq!(routes.hop("192.0.2.7".parse().unwrap()), None);
     }
 
     #[test]
-    fn routers_that_nobody_has_heard_of_lately_are_to_be_asked() {
+    fn routers_not_confirmed_recently_are_probed() {
         let mut facts = facts();
         let asked: Vec<_> = facts
             .stale_routers()

@@ -13,15 +13,15 @@ pub struct Neighbour {
     pub mac: [u8; 6],
     /// State of the entry in the kernel.
     pub reach: Reachability,
-    /// True: the neighbour says that it is a router (IPv6).
+    /// True if the neighbour announces itself as a router (IPv6).
     pub is_router: bool,
 }
 
 /// State of a neighbour (RFC 4861 section 7.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reachability {
-    /// Confirmed lately, or being probed.
+    /// Confirmed recently, or being probed.
     Fresh,
-    /// The neighbour was not confirmed, and the kernel does not ask.
+    /// Not confirmed, and not probed by the kernel.
     Stale,
 }

@@ -16,17 +16,17 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use super::neighbour::Neighbour;
 
-/// Tries at a dump that changes while it is read.
+/// Maximum number of attempts at a dump that changes while it is read.
 const DUMP_TRIES: usize = 3;
 
-/// The netlink socket. After an error it may have answers without a request, and must be opened again.
+/// A netlink socket. After an error it may contain answers to earlier requests, and must be opened again.
 pub(super) struct Netlink {
     socket: Socket,
     sequence: u32,
 }
 
 impl Netlink {
-    /// Opens a socket: for change notifications of `groups`, or for requests.
+    /// Opens a socket for change notifications of `groups`, or for requests if `groups` is empty.
     pub(super) fn open(groups: &[u32]) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
@@ -40,12 +40,12 @@ impl Netlink {
         })
     }
 
-    /// Waits for something to change, without saying what.
+    /// Waits for any change notification.
     pub(super) fn wait_for_change(&mut self) -> io::Result<()> {
         self.take_change(0)
     }
 
-    /// Takes what else has changed.
+    /// Discards further change notifications that wait.
     pub(super) fn take_changes(&mut self) -> io::Result<()> {
         loop {
             match self.take_change(libc::MSG_DONTWAIT) {
@@ -56,16 +56,16 @@ impl Netlink {
         }
     }
 
-    /// Changes that were too many to be told of count as one.
+    /// An overflow of notifications counts as one change.
     fn take_change(&mut self, flags: libc::c_int) -> io::Result<()> {
-        let mut beginning = [0; 16]; // the kind of change is read from the next dump
+        let mut beginning = [0; 16]; // the content of a notification is not needed: the next dump is read
         match self.socket.recv_from(&mut &mut beginning[..], flags) {
             Err(error) if error.raw_os_error() != Some(libc::ENOBUFS) => Err(error),
             Ok(_) | Err(_) => Ok(()),
         }
     }
 
-    /// Has the kernel ask `neighbour` whether it is still there.
+    /// Requests that the kernel probes `neighbour`.
     pub(super) fn probe(&mut self, neighbour: &Neighbour) -> io::Result<()> {
         let mut message = NeighbourMessage::default();
         message.header.ifindex = neighbour.interface;
@@ -78,13 +78,13 @@ impl Netlink {
             IpAddr::V6(ip) => (AddressFamily::Inet6, NeighbourAddress::Inet6(ip)),
         };
         message.header.family = family;
-        // Without a link-layer address: the kernel keeps the one it has, which may be newer than ours.
+        // Without a link-layer address the kernel keeps its own, which may be newer than ours.
         message.attributes = vec![NeighbourAttribute::Destination(address)];
         self.ask(&RouteNetlinkMessage::NewNeighbour(message), NLM_F_ACK)?;
         self.answers(0).map(drop)
     }
 
-    /// All entries of a kind: at most `limit`, and one more if there are more.
+    /// All entries of a kind: at most `limit`, plus one if there are more.
     pub(super) fn dump(
         &mut self,
         what: &RouteNetlinkMessage,
@@ -112,8 +112,8 @@ impl Netlink {
         self.socket.send(&bytes, 0).map(drop)
     }
 
-    /// Reads the kernel's answers; returns whether the data changed meanwhile. An unreadable entry is an error: an
-    /// unknown rule or route might be the one that counts.
+    /// Reads the kernel's answers. Also returns whether the data changed meanwhile. An unreadable entry is an error,
+    /// because an unknown rule or route may be the one that is used.
     fn answers(&mut self, limit: usize) -> io::Result<(Vec<RouteNetlinkMessage>, bool)> {
         let (mut answers, mut changed) = (Vec::new(), false);
         loop {
@@ -153,8 +153,8 @@ impl Netlink {
 
 const NETLINK_HEADER_BYTES: usize = 16;
 
-/// True for a learned exception of one destination (redirect, path MTU), which is not a route. The kernel lists these
-/// too, and other hosts can cause many.
+/// True for a learned exception of one destination (redirect, path MTU), which is not a route. The kernel lists
+/// exceptions too, and other hosts can cause many.
 fn is_exception(message: &RouteNetlinkMessage) -> bool {
     matches!(message, RouteNetlinkMessage::NewRoute(route) if route.header.flags.contains(RouteFlags::Cloned))
 }
@@ -174,10 +174,10 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_those_to_what_was_asked_and_no_more_than_wanted() {
+    fn answers_belong_to_the_request_and_are_limited() {
         let mut netlink = Netlink::open(&[]).unwrap();
         let nobody = RouteNetlinkMessage::NewNeighbour(NeighbourMessage::default());
-        netlink.ask(&nobody, NLM_F_ACK).unwrap(); // and the answer is not read
+        netlink.ask(&nobody, NLM_F_ACK).unwrap(); // the answer is not read
         let routes = RouteNetlinkMessage::GetRoute(Default::default());
         let found = netlink.dump(&routes, 1).unwrap();
         assert_eq!(found.len(), 2, "one, and that there are more");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_probed_who_is_not_there() {
+    fn an_absent_neighbour_is_not_probed() {
         let mut netlink = Netlink::open(&[]).unwrap();
         let nobody = Neighbour {
             interface: u32::MAX >> 1,

@@ -1,5 +1,5 @@
-//! Keeps the addresses of this host current, on its own thread: addresses of interfaces, and prefixes of the local
-//! table without an interface.
+//! Watches the addresses of this host on its own thread: addresses of interfaces, and prefixes of the local table that
+//! belong to no interface.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -18,57 +18,57 @@ use crate::limits::MAX_OWN_ROUTES;
 
 /// rtnetlink(7): RTNLGRP_IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE.
 const GROUPS: [u32; 4] = [5, 7, 9, 11];
-/// Between two readings on a host that changes all the time.
+/// Minimum pause between two readings when addresses change all the time.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Pause if the kernel has so many routes that reading takes long, and after an error.
+/// Pause after an error, or if the kernel has so many routes that reading takes long.
 const LONG_PAUSE: Duration = Duration::from_secs(5);
 
-/// An address, and how many of its bits count.
+/// An address and the length of its prefix, in bits.
 pub type OwnPrefix = (IpAddr, u8);
 
-/// The newest addresses of the host, for all readers.
+/// The newest addresses of the host, shared by all readers.
 #[derive(Debug, Default)]
 pub struct OwnWatch {
     generation: AtomicU64,
     prefixes: Mutex<Arc<[OwnPrefix]>>,
 }
 
-/// A reader's copy of the host's addresses, with its version.
+/// A reader's view of the host's addresses, with the version that it has seen.
 #[derive(Debug, Clone)]
 pub struct OwnWatched {
     watch: Arc<OwnWatch>,
     seen: u64,
 }
 
-/// Reads them, on its thread.
-struct Onlooker {
+/// Reads the addresses on its thread.
+struct Watcher {
     changes: Netlink,
     netlink: Netlink,
     last: BTreeSet<OwnPrefix>,
-    /// There are more routes than are looked at: then addresses of interfaces alone are known.
+    /// True if there are too many routes to read; then only addresses of interfaces are known.
     has_many_routes: bool,
     watch: Weak<OwnWatch>,
 }
 
 impl OwnWatch {
-    /// Starts to watch; the first look is taken.
+    /// Reads the addresses, and starts the thread that watches them.
     pub fn start() -> io::Result<Arc<Self>> {
         let watch = Arc::new(Self::default());
-        let mut onlooker = Onlooker {
+        let mut onlooker = Watcher {
             changes: Netlink::open(&GROUPS)?,
             netlink: Netlink::open(&[])?,
             last: BTreeSet::new(),
             has_many_routes: false,
             watch: Arc::downgrade(&watch),
         };
-        onlooker.look()?;
+        onlooker.update()?;
         std::thread::Builder::new()
             .name("addresses".into())
             .spawn(move || onlooker.run())?;
         Ok(watch)
     }
 
-    /// A reader that has seen nothing.
+    /// A reader that has seen no version yet.
     pub fn watched(self: &Arc<Self>) -> OwnWatched {
         OwnWatched {
             watch: Arc::clone(self),
@@ -78,7 +78,7 @@ impl OwnWatch {
 }
 
 impl OwnWatched {
-    /// The newest, when they are others than before.
+    /// The newest addresses, if they changed since the last call.
     pub fn refresh(&mut self) -> Option<Arc<[OwnPrefix]>> {
         let now = self.watch.generation.load(Ordering::Acquire);
         if now == self.seen {
@@ -90,49 +90,49 @@ impl OwnWatched {
     }
 }
 
-impl Onlooker {
-    /// Runs while there is a reader. The last result counts until a newer one was read.
+impl Watcher {
+    /// Runs while there is a reader. After an error the last addresses stay valid until newer ones are read.
     fn run(mut self) {
         while self.watch.strong_count() > 0 {
             if let Err(error) = self.follow() {
                 tracing::warn!(%error, "cannot read the host's addresses: turn-peers public goes by the last known ones");
-                self.begin_anew();
+                self.reopen_until_read();
             }
         }
     }
 
-    /// Takes one change at once, and what else changes in the pause after it together.
+    /// Reads after the first change; further changes during the pause are read together.
     fn follow(&mut self) -> io::Result<()> {
         self.changes.wait_for_change()?;
-        self.look()?;
+        self.update()?;
         std::thread::sleep(if self.has_many_routes {
             LONG_PAUSE
         } else {
             PAUSE
         });
         self.changes.take_changes()?;
-        self.look()
+        self.update()
     }
 
-    /// Tries until addresses can be read again.
-    fn begin_anew(&mut self) {
+    /// Retries until the addresses can be read again.
+    fn reopen_until_read(&mut self) {
         while self.watch.strong_count() > 0 {
             std::thread::sleep(LONG_PAUSE);
-            match self.reopen().and_then(|()| self.look()) {
+            match self.reopen().and_then(|()| self.update()) {
                 Ok(()) => return tracing::info!("the host's addresses can be read again"),
                 Err(error) => tracing::debug!(%error, "addresses"),
             }
         }
     }
 
-    /// After an error the socket may have old answers, so it is opened again.
+    /// After an error the socket may contain old answers, so it is opened again.
     fn reopen(&mut self) -> io::Result<()> {
         self.changes = Netlink::open(&GROUPS)?;
         self.netlink = Netlink::open(&[])?;
         Ok(())
     }
 
-    fn look(&mut self) -> io::Result<()> {
+    fn update(&mut self) -> io::Result<()> {
         let prefixes = self.read()?;
         if prefixes == self.last {
             return Ok(());
@@ -165,7 +165,7 @@ impl Onlooker {
     }
 }
 
-/// Ours; where an interface has a peer, Local is ours and Address the peer's.
+/// Our addresses: on an interface with a peer, Local is ours and Address is the peer's.
 fn addresses_of(message: &AddressMessage) -> impl Iterator<Item = IpAddr> {
     let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| {
         message.attributes.iter().find_map(wanted)
@@ -203,7 +203,7 @@ mod tests {
         assert!(watched.refresh().is_none(), "nothing is new");
     }
 
-    /// In its own network namespace, if allowed.
+    /// Runs in its own network namespace, if permitted.
     #[test]
     fn an_address_that_appears_later_is_known_soon_and_one_that_goes_is_forgotten() {
         let in_namespace = std::thread::spawn(|| {

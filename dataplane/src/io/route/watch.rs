@@ -1,4 +1,4 @@
-//! Keeps [`Routes`] current, on its own thread.
+//! Keeps [`Routes`] current on its own thread.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,22 +12,22 @@ use super::netlink::Netlink;
 
 /// rtnetlink(7): RTNLGRP_LINK, _NEIGH, _IPV4_ROUTE, _IPV4_RULE, _IPV6_ROUTE, _IPV6_RULE.
 const GROUPS: [u32; 6] = [1, 3, 7, 8, 11, 19];
-/// Changes come in bursts; a dump after this pause has all of them.
+/// Changes come in bursts; one dump after this pause contains all of them.
 const SETTLE: Duration = Duration::from_millis(20);
-/// Between two readings on a host that changes all the time.
+/// Minimum pause between two readings when routes change all the time.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Pause without a usable result, and after an error.
+/// Pause after an error, or without a usable result.
 const LONG_PAUSE: Duration = Duration::from_secs(5);
 
-/// The newest routes, for all readers.
+/// The newest routes, shared by all readers.
 #[derive(Debug, Default)]
 pub struct RouteWatch {
     generation: AtomicU64,
     routes: Mutex<Arc<Routes>>,
 }
 
-/// Reads them, on its thread.
-struct Onlooker {
+/// Reads the routes on its thread.
+struct Watcher {
     changes: Netlink,
     netlink: Netlink,
     last: Facts,
@@ -36,7 +36,7 @@ struct Onlooker {
     may_probe: bool,
 }
 
-/// A shard's copy of the routes, with its version.
+/// A shard's view of the routes, with the version that it has seen.
 #[derive(Debug, Clone)]
 pub struct Watched {
     watch: Arc<RouteWatch>,
@@ -45,17 +45,17 @@ pub struct Watched {
 }
 
 impl RouteWatch {
-    /// Starts to watch; the first look is taken.
+    /// Reads the routes, and starts the thread that watches them.
     pub fn start() -> io::Result<Arc<Self>> {
         let watch = Arc::new(Self::default());
-        let mut onlooker = Onlooker {
+        let mut onlooker = Watcher {
             changes: Netlink::open(&GROUPS)?,
             netlink: Netlink::open(&[])?,
             last: Facts::default(),
             watch: Arc::downgrade(&watch),
             may_probe: true,
         };
-        onlooker.look()?;
+        onlooker.update()?;
         std::thread::Builder::new()
             .name("routes".into())
             .spawn(move || onlooker.run())?;
@@ -70,7 +70,7 @@ impl RouteWatch {
         Arc::new(watch)
     }
 
-    /// A copy that can be refreshed.
+    /// A view that can be refreshed.
     pub fn watched(self: &Arc<Self>) -> Watched {
         let mut watched = Watched {
             watch: Arc::clone(self),
@@ -81,7 +81,7 @@ impl RouteWatch {
         watched
     }
 
-    /// These, from now on.
+    /// Publishes `routes` to all readers.
     pub(in crate::io) fn publish(&self, routes: Routes) {
         let mut slot = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         if **slot != routes || self.generation.load(Ordering::Relaxed) == 0 {
@@ -91,7 +91,7 @@ impl RouteWatch {
     }
 }
 
-impl Onlooker {
+impl Watcher {
     /// Runs while there is a reader.
     fn run(mut self) {
         while self.watch.strong_count() > 0 {
@@ -100,11 +100,11 @@ impl Onlooker {
             } else {
                 PAUSE
             });
-            let looked = self.next_change().and_then(|()| self.look());
+            let looked = self.next_change().and_then(|()| self.update());
             if let Err(error) = looked {
                 tracing::warn!(%error, "cannot read the host's routes: egress packet sends through the kernel's stack");
                 self.forget();
-                self.begin_anew();
+                self.reopen_until_read();
             }
         }
     }
@@ -115,28 +115,28 @@ impl Onlooker {
         self.changes.take_changes()
     }
 
-    /// Tries until routes can be read again.
-    fn begin_anew(&mut self) {
+    /// Retries until the routes can be read again.
+    fn reopen_until_read(&mut self) {
         while self.watch.strong_count() > 0 {
             std::thread::sleep(LONG_PAUSE);
-            match self.reopen().and_then(|()| self.look()) {
+            match self.reopen().and_then(|()| self.update()) {
                 Ok(()) => return tracing::info!("the host's routes can be read again"),
                 Err(error) => tracing::debug!(%error, "routes"),
             }
         }
     }
 
-    /// After an error the socket may have old answers, so it is opened again.
+    /// After an error the socket may contain old answers, so it is opened again.
     fn reopen(&mut self) -> io::Result<()> {
         self.changes = Netlink::open(&GROUPS)?;
         self.netlink = Netlink::open(&[])?;
         Ok(())
     }
 
-    fn look(&mut self) -> io::Result<()> {
+    fn update(&mut self) -> io::Result<()> {
         let mut facts = Facts::read(&mut self.netlink)?;
         for router in facts.stale_routers() {
-            // The kernel does not see that frames use the router, so it would not probe the router itself.
+            // The kernel does not know that frames use the router, so it would not probe the router on its own.
             match self.netlink.probe(router) {
                 Ok(()) => router.reach = Reachability::Fresh, // while the kernel probes
                 Err(error) if self.may_probe && error.kind() == io::ErrorKind::PermissionDenied => {
@@ -163,7 +163,7 @@ impl Onlooker {
         Ok(())
     }
 
-    /// Old routes are worse than none.
+    /// Publishes empty routes, because outdated ones would send frames to wrong hosts.
     fn forget(&mut self) {
         self.last = Facts::default();
         if let Some(watch) = self.watch.upgrade() {
@@ -172,14 +172,14 @@ impl Onlooker {
     }
 }
 
-impl Drop for Onlooker {
+impl Drop for Watcher {
     fn drop(&mut self) {
         self.forget();
     }
 }
 
 impl Watched {
-    /// Takes the newest; true when they are others than before.
+    /// Takes the newest routes. True when they changed since the last call.
     pub fn refresh(&mut self) -> bool {
         let now = self.watch.generation.load(Ordering::Acquire);
         if now == self.seen {

@@ -1,4 +1,4 @@
-//! `SocketAddr` <-> `sockaddr_storage`, and addresses of packet sockets.
+//! Converts between `SocketAddr` and `sockaddr_storage`, and writes addresses of packet sockets.
 
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -34,7 +34,7 @@ pub(super) fn from_storage(storage: &libc::sockaddr_storage) -> Option<SocketAdd
     }
 }
 
-/// The address in the first bytes of a storage, with the length that the kernel returned.
+/// The address in the first `bytes` of a storage.
 pub(super) fn from_bytes(bytes: &[u8]) -> Option<SocketAddr> {
     let mut storage = empty();
     let length = bytes.len().min(mem::size_of_val(&storage));
@@ -44,7 +44,7 @@ pub(super) fn from_bytes(bytes: &[u8]) -> Option<SocketAddr> {
     from_storage(&storage)
 }
 
-/// Writes `addr` to `storage`; returns the length to give the kernel.
+/// Writes `addr` to `storage`, and returns the length for the kernel.
 pub(super) fn to_storage(addr: SocketAddr, storage: &mut libc::sockaddr_storage) -> u32 {
     let length = match addr {
         SocketAddr::V4(v4) => {
@@ -69,7 +69,7 @@ pub(super) fn to_storage(addr: SocketAddr, storage: &mut libc::sockaddr_storage)
     u32::try_from(length).expect("a socket address is a few bytes")
 }
 
-/// Writes the device that `hop` is reached through to `storage`; returns the length to give the kernel.
+/// Writes the interface of `hop` to `storage`, and returns the length for the kernel.
 pub(super) fn to_device(hop: &Hop, storage: &mut libc::sockaddr_storage) -> u32 {
     // SAFETY: sockaddr_storage is at least as large and as aligned as sockaddr_ll, and all bit patterns are
     // valid for it.
@@ -85,7 +85,7 @@ pub(super) fn to_device(hop: &Hop, storage: &mut libc::sockaddr_storage) -> u32 
     mem::size_of::<libc::sockaddr_ll>() as u32
 }
 
-/// An empty address to be filled.
+/// An empty storage, to be filled by the kernel.
 pub(super) fn empty() -> libc::sockaddr_storage {
     // SAFETY: sockaddr_storage is plain data for which all zeroes are a valid value.
     unsafe { mem::zeroed() }

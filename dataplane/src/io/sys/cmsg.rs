@@ -1,12 +1,11 @@
-//! Ancillary data of datagrams: the local address (IP_PKTINFO, IPV6_PKTINFO), the count of datagrams the
-//! kernel dropped for want of receive buffer (SO_RXQ_OVFL), and the size of the datagrams joined in one
-//! message (UDP_GRO in, UDP_SEGMENT out).
+//! Ancillary data of datagrams: the local address (IP_PKTINFO, IPV6_PKTINFO), the count of datagrams dropped because
+//! the receive buffer was full (SO_RXQ_OVFL), and the size of joined datagrams (UDP_GRO for receives, UDP_SEGMENT for
+//! sends).
 
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Room for one packet info, one overflow count and one segment size, with their headers; aligned for
-/// cmsghdr.
+/// Space for one packet info, one overflow count and one segment size with their headers; aligned for cmsghdr.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 pub(super) struct ControlBuffer(pub(super) [u8; 128]);
@@ -20,7 +19,7 @@ impl ControlBuffer {
 pub(super) struct Ancillary {
     pub(super) local: Option<IpAddr>,
     pub(super) queue_overflows: Option<u32>,
-    /// Bytes of each datagram joined in the message but the last; `None` when it is one.
+    /// Bytes of each joined datagram but the last; `None` for a single datagram.
     pub(super) segment_bytes: Option<usize>,
 }
 
@@ -55,7 +54,7 @@ pub(super) fn read(header: &libc::msghdr) -> Ancillary {
                 let bytes = unsafe { data.cast::<libc::c_int>().read_unaligned() };
                 found.segment_bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes > 0);
             }
-            _ => {} // other data was not asked for
+            _ => {} // data that was not requested
         }
         // SAFETY: `header` and `next` are as above.
         next = unsafe { libc::CMSG_NXTHDR(header, next) };
@@ -63,8 +62,8 @@ pub(super) fn read(header: &libc::msghdr) -> Ancillary {
     found
 }
 
-/// Writes what makes the kernel send from `source` and cut the message into datagrams of `segment`
-/// bytes; returns the control length.
+/// Writes ancillary data for the source address `source` and for datagrams of `segment` bytes. Returns the length of
+/// the data.
 pub(super) fn write(
     control: &mut ControlBuffer,
     source: Option<IpAddr>,
@@ -103,7 +102,7 @@ pub(super) fn write(
     }
 }
 
-/// Writes one message at `at`, which is a multiple of the alignment; where the next one may start.
+/// Writes one control message at offset `at`, a multiple of the alignment. Returns the offset of the next one.
 fn write_one<T: Copy>(
     control: &mut ControlBuffer,
     at: usize,

@@ -12,17 +12,17 @@ use crate::io::frame::MAX_HEAD_BYTES;
 pub(super) struct Headers {
     names: Box<[libc::sockaddr_storage]>,
     controls: Box<[ControlBuffer]>,
-    /// For each message: the head of a frame, and the payload.
+    /// For each message: headers of a frame, and payload.
     iovecs: Box<[[libc::iovec; 2]]>,
-    /// Heads of frames, and with them short payloads.
+    /// Headers of frames; short payloads are copied behind them.
     heads: Box<[[u8; FRAME_BYTES]]>,
 }
 
-/// Frames up to this length are copied into one piece: that is cheaper than telling the kernel of two.
+/// Frames up to this length are copied into one buffer, which costs less than two buffers.
 const FRAME_BYTES: usize = 384;
 
 impl Headers {
-    /// Allocates headers for up to `count` messages a call.
+    /// Allocates headers for up to `count` messages per call.
     pub(super) fn new(count: usize) -> Self {
         let iovec = libc::iovec {
             iov_base: ptr::null_mut(),
@@ -36,13 +36,13 @@ impl Headers {
         }
     }
 
-    /// A header of nothing.
+    /// A msghdr with all fields zero.
     pub(super) fn empty() -> libc::msghdr {
         // SAFETY: msghdr is plain data for which all zeroes are a valid value.
         unsafe { mem::zeroed() }
     }
 
-    /// The header of `message`, the one with number `index`. It points into `self` and to the message's bytes.
+    /// Writes the header of `message` at `index`. It points into `self` and to the bytes of the message.
     pub(super) fn describe(&mut self, index: usize, message: &Message<'_>) -> libc::msghdr {
         let mut header = Self::empty();
         let payload = libc::iovec {
@@ -60,7 +60,7 @@ impl Headers {
             let length = frame.write_head(head, to, bytes.len(), message.segment_bytes);
             header.msg_namelen = addr::to_device(&frame.hop, &mut self.names[index]);
             let start = MAX_HEAD_BYTES - length;
-            head.copy_within(..length, start); // its end is the start of the payload
+            head.copy_within(..length, start); // the headers must end where the payload starts
             let whole = room.get_mut(..bytes.len());
             let is_whole = whole.map(|room| room.copy_from_slice(bytes)).is_some();
             iovecs[0] = libc::iovec {

@@ -1,18 +1,18 @@
-//! The system calls the standard library does not have, each behind a safe function.
+//! System calls that the standard library lacks, each behind a safe function.
 //!
-//! The only folder where `unsafe` is allowed: one operation a block, with the conditions it relies on.
+//! This folder may contain `unsafe`: one operation per block, with the conditions it relies on.
 
 #![allow(unsafe_code)]
 
 mod addr; // SocketAddr <-> sockaddr_storage
-mod cmsg; // ancillary data: packet info, receive queue overflow
+mod cmsg; // ancillary data: local address, dropped datagrams, segment size
 mod headers; // message headers for sends
 mod message; // one message to send
 mod packet; // packet socket for frames
-mod prefetch; // a hint that memory is needed soon
-mod recvmmsg; // many datagrams in, one call
-mod sendmmsg; // many datagrams out, one call
-mod sockopt; // the socket options socket2 lacks
+mod prefetch; // prefetches memory
+mod recvmmsg; // receives many datagrams with one call
+mod sendmmsg; // sends many datagrams with one call
+mod sockopt; // socket options that socket2 lacks
 mod uring; // receive and send by io_uring
 
 pub use message::Message;

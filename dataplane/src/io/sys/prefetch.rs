@@ -1,10 +1,9 @@
-//! A hint that memory is needed soon: the packets of a session use about 12 places of memory that are no longer in the
-//! cache.
+//! Prefetches memory: the packets of a session use about 12 cache lines that are not in the cache any more.
 
 /// Bytes of a cache line.
 const LINE_BYTES: usize = 64;
 
-/// Asks for the first `lines` cache lines of `value`, as many as it has. Changes nothing but time.
+/// Prefetches the first `lines` cache lines of `value`, at most all of them. Has no other effect.
 #[inline]
 pub fn prefetch<T: ?Sized>(value: &T, lines: usize) {
     let start: *const i8 = std::ptr::from_ref(value).cast();

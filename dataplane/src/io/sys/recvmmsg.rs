@@ -1,5 +1,5 @@
-//! Many messages in, one system call. A message is a datagram, or several from one source that the
-//! kernel joined (UDP_GRO).
+//! Receives many messages with one system call. A message is a datagram, or several of one source that the kernel
+//! joined (UDP_GRO).
 
 use std::io;
 use std::mem;
@@ -25,15 +25,15 @@ pub struct ReceiveBatch {
 pub struct Received<'a> {
     /// Payload of the message.
     pub bytes: &'a [u8],
-    /// Bytes of each datagram in it but the last, which may be shorter.
+    /// Bytes of each datagram in the message but the last, which may be shorter.
     pub segment_bytes: usize,
     /// Source address of the message.
     pub source: SocketAddr,
-    /// The local address of the datagram, if the kernel returned it.
+    /// The local address that the message was sent to, if the kernel returned it.
     pub local: Option<IpAddr>,
-    /// True when it was longer than the buffer; the rest is lost.
+    /// True when the message was longer than the buffer; the rest is lost.
     pub truncated: bool,
-    /// Datagrams this socket lost so far because its receive buffer was full.
+    /// Number of datagrams that the socket has dropped so far because its receive buffer was full.
     pub queue_overflows: Option<u32>,
 }
 
@@ -42,7 +42,7 @@ pub struct Received<'a> {
 unsafe impl Send for ReceiveBatch {}
 
 impl ReceiveBatch {
-    /// Buffers for `messages` datagrams of up to `datagram_bytes` each.
+    /// Buffers for `messages` messages of up to `datagram_bytes` each.
     pub fn new(messages: usize, datagram_bytes: usize) -> Self {
         let iovec = libc::iovec {
             iov_base: ptr::null_mut(),
@@ -60,7 +60,7 @@ impl ReceiveBatch {
         }
     }
 
-    /// Receives without blocking; returns the number of datagrams, 0 if there are none.
+    /// Receives without blocking. Returns the number of messages, 0 if none wait.
     pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.point_headers();
         let count = libc::c_uint::try_from(self.headers.len()).unwrap_or(libc::c_uint::MAX);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_batch_and_says_who_sent_what_where() {
+    fn a_batch_has_source_destination_and_bytes_of_each_datagram() {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
         super::super::enable_packet_info(receiver.as_fd(), false).unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -1,5 +1,5 @@
-//! Many messages out, one system call. A message is a datagram, or several of one size to one
-//! destination that the kernel or the device cuts apart (UDP_SEGMENT).
+//! Sends many messages with one system call. A message is a datagram, or several of one size to one destination that
+//! the kernel or the device cuts apart (UDP_SEGMENT).
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -18,7 +18,7 @@ pub struct SendBatch {
 unsafe impl Send for SendBatch {}
 
 impl SendBatch {
-    /// Headers for up to `messages` messages a call.
+    /// Headers for up to `messages` messages per call.
     pub fn new(messages: usize) -> Self {
         let header = libc::mmsghdr {
             msg_hdr: Headers::empty(),
@@ -30,14 +30,14 @@ impl SendBatch {
         }
     }
 
-    /// Messages a call takes at most.
+    /// Maximum number of messages per call.
     pub fn capacity(&self) -> usize {
         self.headers.len()
     }
 
-    /// Sends the first of `messages` without waiting; how many the kernel took.
+    /// Sends the first of `messages` without blocking. Returns the number of messages that the kernel accepted.
     ///
-    /// An error is about the first message alone: nothing was sent.
+    /// An error belongs to the first message; then nothing was sent.
     pub fn send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -62,7 +62,7 @@ impl SendBatch {
     }
 }
 
-/// True for errors by which the device or the path takes no joined datagrams, or none of this size.
+/// True for errors that mean: the device or path accepts no joined datagrams, or none of this size.
 pub fn refuses_runs(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

@@ -1,13 +1,13 @@
-//! The socket options socket2 lacks.
+//! Socket options that socket2 lacks.
 
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Socket option of linux/if_packet.h for a virtio header.
+/// PACKET_VNET_HDR of linux/if_packet.h: sent data starts with a virtio header.
 const PACKET_VNET_HDR: i32 = 15;
 
-/// Makes received datagrams say which local address they were sent to.
+/// Received datagrams come with the local address that they were sent to.
 pub fn enable_packet_info(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
     let (level, option) = if ipv6 {
         (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
@@ -17,7 +17,7 @@ pub fn enable_packet_info(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> 
     set(socket, level, option, &1_i32)
 }
 
-/// Makes received datagrams say how many the kernel dropped before them (SO_RXQ_OVFL).
+/// Received datagrams come with the number of datagrams dropped so far (SO_RXQ_OVFL).
 pub fn enable_queue_overflow_count(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &1_i32)
 }
@@ -27,16 +27,16 @@ pub fn enable_receive_offload(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::SOL_UDP, libc::UDP_GRO, &1_i32)
 }
 
-/// Data sent through a packet socket begins with a virtio_net_hdr, which lists the work of the device.
+/// Data sent through the packet socket starts with a virtio_net_hdr, which describes checksum and segmentation offload.
 pub(super) fn enable_offload_header(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::SOL_PACKET, PACKET_VNET_HDR, &1_i32)
 }
 
-/// Replaces the four-tuple hash of the SO_REUSEPORT group of `socket`: a datagram goes to the socket of the shard on
-/// the receiving core.
+/// Replaces the four-tuple hash of the SO_REUSEPORT group of `socket`: a datagram goes to the socket of the shard whose
+/// core received it.
 ///
-/// `cores[i]` is the core of the i-th socket bound to the group. Datagrams received on other cores are
-/// spread by core number.
+/// `cores[i]` is the core of the i-th socket bound to the group. Datagrams received on other cores are distributed by
+/// core number.
 pub fn steer_by_cpu(socket: BorrowedFd<'_>, cores: &[u32]) -> io::Result<()> {
     let mut program = steering_program(cores);
     let attach = libc::sock_fprog {
@@ -54,7 +54,8 @@ pub fn steer_by_cpu(socket: BorrowedFd<'_>, cores: &[u32]) -> io::Result<()> {
     )
 }
 
-/// Classic BPF: load the CPU; for each core, if it is this one, return its index; else CPU modulo count.
+/// Classic BPF program: loads the CPU number and returns the index of its core; for other CPUs, CPU number modulo
+/// count.
 fn steering_program(cores: &[u32]) -> Vec<libc::sock_filter> {
     let statement = |code: u32, k: u32| libc::sock_filter {
         code: code as u16,

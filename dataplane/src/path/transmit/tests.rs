@@ -120,13 +120,13 @@ fn datagrams_to_one_client_join_until_one_is_longer_or_a_shorter_one_ended_the_r
     let cut = |placed: &Placed| (placed.run.bytes, placed.run.segment_bytes);
     let cuts = |queue: &SendQueue| queue.runs.iter().map(cut).collect::<Vec<_>>();
     assert_eq!(cuts(&queue), [(27, 10), (7, 7), (7, 7), (7, 7), (8, 8)]);
-    queue.divert(|run, bytes| {
+    queue.take_redirected(|run, bytes| {
         assert_eq!((bytes.len(), bytes[0]), (run.bytes, 1));
         run.destination == a
     });
     assert_eq!(cuts(&queue), [(7, 7)]);
     queue.join([b"new", &[], &[]], run(0, 0, a), &mut report);
-    queue.divert(|run, _| {
+    queue.take_redirected(|run, _| {
         assert_eq!(run.destination, a, "the other was looked at before");
         true
     });
@@ -143,13 +143,13 @@ fn what_waits_behind_a_full_socket_is_looked_at_once() {
         for _ in 0..added {
             queue.push(b"x", run(1, 1, to), &mut report);
         }
-        queue.divert(|_, _| {
+        queue.take_redirected(|_, _| {
             looks += 1;
             false
         });
         // As after a send that found room for one.
-        queue.gone += 1;
-        queue.tidy();
+        queue.sent_runs += 1;
+        queue.free_sent();
     }
     assert_eq!(looks, 5);
 }

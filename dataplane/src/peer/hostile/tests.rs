@@ -1,5 +1,5 @@
-//! Offers in the shapes of other stacks, and variations of them. The first line of each file has the expected result
-//! for its m-lines: a direction, with the rids of the track's layers, or 0.
+//! Offers of other stacks, and variations of them. The first line of each file contains the expected result for each
+//! m-line: a direction with the rids of the track's layers, or 0.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ fn corpus() -> Vec<(String, String)> {
     rows
 }
 
-/// The result for each m-line, in the words of the corpus.
+/// The result for each m-line, in the notation of the corpus.
 fn outcome(report: &Report, sdp: &str) -> Vec<String> {
     let offered = super::sections(sdp);
     let mids = super::mids(&offered[1..]);
@@ -74,7 +74,7 @@ fn offers_of_other_stacks_are_answered_line_by_line_and_what_is_announced_can_pl
     assert!(rows.len() >= 40, "the corpus is there");
 }
 
-/// Every row with lines left out, repeated and moved, and with parts of other rows, under seeds.
+/// Each offer of the corpus with lines removed, repeated, moved, or taken from other offers; seeded.
 #[test]
 fn every_variation_of_the_corpus_is_answered_line_by_line_or_refused_by_name() {
     let rows = corpus();

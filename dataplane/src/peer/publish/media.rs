@@ -1,4 +1,4 @@
-//! Tests that announced tracks can play, with offers that say little about the m-lines of packets.
+//! Tests that announced tracks can play when the offer has little information about the m-lines of packets.
 
 use std::time::{Duration, Instant};
 
@@ -22,10 +22,10 @@ use crate::srtp::AeadChoice;
 
 const CLIENT: &str = "127.0.0.1:5000";
 const SERVER: &str = "127.0.0.1:7000";
-/// Rounds of 10 ms in which a client connects and sends.
+/// Number of 10 ms steps in which a client connects and sends.
 const ROUNDS: usize = 300;
 
-/// Index of the lines before the m-lines.
+/// Index that stands for the lines before the first m-line.
 const SESSION: usize = usize::MAX;
 
 /// A client with two m-lines of VP8.
@@ -54,8 +54,8 @@ fn client(now: Instant) -> (Rtc, [Mid; 2], str0m::change::SdpPendingOffer, Strin
     (rtc, mids, pending, offer.to_sdp_string())
 }
 
-/// Number of received packets of each track, if `edit` changes each m-line of the client's offer, and `undo` the
-/// answer for a client that does not know of the change.
+/// Number of received packets of each track. `edit` changes each m-line of the client's offer, and `undo` changes the
+/// answer back for a client that does not know of the change.
 fn received(edit: fn(usize, &str) -> String, undo: fn(&str) -> String, pts: [u8; 2]) -> [usize; 2] {
     let mut now = Instant::now();
     let (mut rtc, mids, pending, offer) = client(now);
@@ -94,7 +94,7 @@ fn received(edit: fn(usize, &str) -> String, undo: fn(&str) -> String, pts: [u8;
     let answer = SdpAnswer::from_sdp_string(&undo(&sdp)).unwrap();
     rtc.sdp_api().accept_answer(pending, answer).unwrap();
     let mut counts = [0; 2];
-    // Like the shard after a verified check from there.
+    // As the shard does after a verified check from that address.
     let checked = Checked {
         remote: CLIENT.parse().unwrap(),
         local: None,
@@ -158,7 +158,7 @@ fn without(section: &str, lines: &[&str]) -> String {
     .collect()
 }
 
-/// The second m-line has VP8 under the number that the client has for a codec which the server does not speak.
+/// Replaces the number of VP8 on the second m-line by one that the client uses for an unsupported codec.
 fn with_other_number(index: usize, section: &str) -> String {
     if index != 1 {
         return section.to_owned();
@@ -174,7 +174,7 @@ fn with_other_number(index: usize, section: &str) -> String {
     section.replace("a=rtpmap:102 H265", "a=rtpmap:102 VP8")
 }
 
-/// The client's session layer is to send with that number.
+/// Makes the client's session layer send with that number.
 fn with_own_number(answer: &str) -> String {
     answer.replace("a=rtpmap:102 VP8", "a=rtpmap:102 H265")
 }

@@ -1,4 +1,5 @@
-//! The publishing half of a session: its m-lines are tracks.
+//! The publishing half of a session: negotiates the client's offers, and turns decrypted packets into packets of
+//! tracks.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,7 +34,7 @@ use packet::Payloads;
 pub struct Publisher {
     /// Tracks that the session publishes.
     pub tracks: Vec<Arc<TrackInfo>>,
-    /// The session layer's name of the m-line of each.
+    /// The session layer's mid of each track's m-line.
     names: Vec<Mid>,
     /// Negotiated payload types of each track.
     payloads: Vec<Payloads>,
@@ -43,21 +44,21 @@ pub struct Publisher {
     pub(super) credentials: Option<IceCreds>,
     /// Authentication between the network and the session layer.
     pub(super) incoming: Incoming,
-    /// Header extensions that are carried.
+    /// Kinds of forwarded header extensions, by identifier.
     carried_by_id: CarriedById,
-    /// Extensions of the datagram that the session layer is given now.
+    /// Forwarded extensions of the datagram that is being passed to the session layer.
     carried: CarriedExtensions,
     /// m-lines that earlier offers negotiated.
     lines: Lines,
-    /// Makes the session layer anew for the codecs of the first offer; gone with it.
+    /// Creates the session layer again if the first offer needs other codecs; `None` after the first offer.
     factory: Option<Box<RtcSetup>>,
-    /// Time until which the budget of offers is used up, at the allowed rate.
+    /// Time at which the budget for offers is full again; each accepted offer moves it forward.
     offers_used_until: Option<Instant>,
-    /// The last negotiation, to answer a repeated command.
+    /// The last offer and its answer, to answer a repeated command.
     last: Option<Negotiation>,
 }
 
-/// State of a track's packets.
+/// Packet state of one track.
 #[derive(Default)]
 struct Received {
     by_layer: [Numbering; MAX_LAYERS],
@@ -79,7 +80,7 @@ impl Publisher {
         }
     }
 
-    /// Negotiates; the same offer again gets the same answer.
+    /// Negotiates an offer. The same offer gets the same answer.
     pub(super) fn accept_offer(
         &mut self,
         rtc: &mut Rtc,
@@ -125,7 +126,7 @@ impl Publisher {
         Ok(CommandReply::Answer(answered))
     }
 
-    /// Takes the time of an offer from what the session may use.
+    /// Charges an offer of `bytes` to the budget of the session.
     fn charge(&mut self, bytes: usize, now: Instant) -> Result<(), CommandError> {
         let cost = Duration::from_secs(bytes as u64) / OFFER_BYTES_PER_SECOND;
         let used_until = self.offers_used_until.map_or(now, |at| at.max(now)) + cost;
@@ -138,14 +139,15 @@ impl Publisher {
         Ok(())
     }
 
-    /// The answer that was really given.
+    /// Records the answer that was sent to the client.
     pub(super) fn answered(&mut self, answer: String) {
         if let Some(last) = &mut self.last {
             last.answered.sdp = answer;
         }
     }
 
-    /// An RTP datagram arrives; the next decrypted packet is its packet. Its header is authenticated with it.
+    /// Stores the extensions of an RTP datagram before it is passed to the session layer, for the packet that the
+    /// session layer decrypts from it. The header is authenticated with the packet.
     pub(super) fn arriving(&mut self, datagram: &[u8]) {
         if self.carried_by_id.iter().all(Option::is_none) {
             return;
@@ -157,12 +159,13 @@ impl Publisher {
         self.carried = CarriedExtensions::new(known);
     }
 
-    /// The session layer has taken that datagram.
+    /// Clears these extensions after the session layer has processed the datagram.
     pub(super) fn arrived(&mut self) {
         self.carried = CarriedExtensions::default();
     }
 
-    /// Makes media packets of a decrypted one, and of frames before it that it makes up for.
+    /// Converts a decrypted packet into media packets: the packet, preceded by lost frames that its redundancy
+    /// contains.
     pub(super) fn packet(
         &mut self,
         rtc: &mut Rtc,
@@ -191,7 +194,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Asks the client for a keyframe.
+    /// Sends a keyframe request to the client.
     pub fn request_keyframe(&self, rtc: &mut Rtc, track: TrackKey, layer: LayerIndex) {
         let Some(place) = self.tracks.iter().position(|info| info.spec.key == track) else {
             return;
@@ -201,7 +204,7 @@ impl Publisher {
             self.names[place],
             &self.received[place],
         );
-        // The client may have used other SSRCs before: the one that flows is asked.
+        // The client may have used other SSRCs before, so the current one is asked.
         if let Some(ssrc) = received.by_layer[layer.index()].ssrc()
             && let Some(stream) = rtc.direct_api().stream_rx(&ssrc.into())
         {
@@ -215,7 +218,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes the negotiated tracks of `specs`: a track that cannot play is not announced.
+    /// Publishes the tracks of `specs` that were negotiated; a track that cannot play is not announced.
     fn replace_tracks(
         &mut self,
         specs: &[TrackSpec],
@@ -288,12 +291,12 @@ fn find_route(
     let track = names.iter().position(|name| *name == mid)?;
     let layers = &tracks[track].spec.layers;
     let index = match rid {
-        // The session layer keeps 8 bytes of a rid.
+        // The session layer stores only 8 bytes of a rid.
         Some(rid) if !layers.is_empty() => layers
             .iter()
             .position(|layer| Rid::from(&*layer.rid) == rid)?,
         None if layers.len() > 1 => return None,
-        // The answer took no layers: what names one is the track all the same.
+        // The answer accepted no layers, so packets with a rid belong to the track, too.
         Some(_) | None => 0,
     };
     u8::try_from(index)

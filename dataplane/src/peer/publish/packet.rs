@@ -11,15 +11,14 @@ use crate::key::{LayerIndex, TrackKey};
 use crate::media::extensions::CarriedExtensions;
 use crate::media::packet::MediaPacket;
 
-/// Negotiated formats of a client's track; [`MediaPacket::codec`] is an index into them.
+/// Negotiated formats of one published track; [`MediaPacket::codec`] is an index into them.
 #[derive(Default)]
 pub(super) struct Payloads {
     pub(super) payloads: Vec<PayloadParams>,
 }
 
 impl Payloads {
-    /// Makes a media packet, of that layer and epoch, of what the session layer decrypted; `None` for a payload type that was not
-    /// negotiated.
+    /// Converts a decrypted packet of this layer and epoch; `None` if its payload type was not negotiated.
     pub(super) fn packet(
         &self,
         packet: RtpPacket,
@@ -66,13 +65,13 @@ impl Payloads {
     }
 }
 
-/// True when `payload` begins a frame at which a receiver can start.
+/// True when `payload` starts a frame that can be decoded without earlier frames.
 fn starts_keyframe(codec: Codec, payload: &[u8]) -> bool {
     match codec {
         Codec::Vp8 => keyframe::vp8(payload),
         Codec::Vp9 => keyframe::vp9(payload),
         Codec::H264 => keyframe::h264(payload),
         Codec::Av1 => keyframe::av1(payload),
-        _ => true, // audio: every packet stands alone; no other video codec is negotiated
+        _ => true, // audio: every packet can be decoded alone; no other video codec is negotiated
     }
 }

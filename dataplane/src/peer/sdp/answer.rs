@@ -1,5 +1,5 @@
-//! The answer to a client's offer: one m-line for each offered one, in order (RFC 3264 section 6), with nothing that
-//! was not offered.
+//! The answer to a client's offer: one m-line for each offered m-line, in order (RFC 3264 section 6), with only values
+//! that the client offered.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,21 +16,21 @@ use super::verdict::{Line, Taken, Verdict};
 use crate::media::track::LayerSpec;
 use crate::peer::codecs;
 
-/// Negotiated properties of a track.
+/// Result of the negotiation of one track.
 #[derive(Debug, Clone)]
 pub(in crate::peer) struct Negotiated {
     /// Codecs that the publisher may send, in its order of preference.
     pub(in crate::peer) codecs: Vec<PayloadParams>,
-    /// Its layers, in the declared order.
+    /// Negotiated simulcast layers, in the declared order.
     pub(in crate::peer) layers: Vec<LayerSpec>,
-    /// True when it may have two channels.
+    /// True when the track may have two audio channels.
     pub(in crate::peer) is_stereo: bool,
 }
 
-/// For each payload type the m-line that it identifies, as a mid of the session library.
+/// For each payload type, the m-line that it identifies, as the session library's mid.
 pub(in crate::peer) type PayloadRoutes = [Option<Mid>; PAYLOAD_TYPES];
 
-/// An m-line as the answer has it.
+/// An accepted m-line: the offered one, and the session library's answer to it.
 struct Accepted<'o, 'a> {
     taken: &'o Taken<'a>,
     formats: Vec<&'o Format<'a>>,
@@ -38,7 +38,7 @@ struct Accepted<'o, 'a> {
 }
 
 impl<'a> Offer<'a> {
-    /// The answer that the client gets, where `written` is the session library's to the normalised offer.
+    /// The answer for the client. `written` is the session library's answer to the normalised offer.
     pub(in crate::peer) fn answer(&self, rtc: &Rtc, written: &str) -> String {
         let written = Description::read(written);
         let accepted: Vec<_> = self.lines.iter().map(|line| accepted(line, rtc)).collect();
@@ -58,7 +58,7 @@ impl<'a> Offer<'a> {
         out
     }
 
-    /// The negotiated track of m-line `mid`; `None` when it cannot play.
+    /// The negotiated track of m-line `mid`; `None` when no media can be received on it.
     pub(in crate::peer) fn negotiated(
         &self,
         rtc: &Rtc,
@@ -81,8 +81,8 @@ impl<'a> Offer<'a> {
         })
     }
 
-    /// For each payload type, the m-line that it identifies if nothing else does (RFC 8843 section
-    /// 9.2): the offer has neither SSRCs nor the header extension for mids.
+    /// For each payload type, the m-line that it identifies if the offer has neither SSRCs nor the mid extension (RFC
+    /// 8843 section 9.2).
     pub(in crate::peer) fn payload_routes(&self, rtc: &Rtc) -> PayloadRoutes {
         let mut uses = [0_usize; PAYLOAD_TYPES];
         let mut routes: PayloadRoutes = [None; PAYLOAD_TYPES];
@@ -132,7 +132,7 @@ impl<'a> Offer<'a> {
         out
     }
 
-    /// The m-line with the transport of the BUNDLE group: the first of the group that is accepted (RFC 8843 section 7.3.1).
+    /// The m-line with the transport of the BUNDLE group: the first accepted one of the group (RFC 8843 section 7.3.1).
     fn tagged(&self, accepted: &[Option<Accepted<'_, 'a>>]) -> Option<usize> {
         let is_accepted = |index: &usize| accepted[*index].is_some();
         let bundles = self.description.bundles();
@@ -148,7 +148,7 @@ impl<'a> Offer<'a> {
     }
 }
 
-/// `None`: the m-line is rejected.
+/// The accepted m-line; `None` if it is rejected.
 fn accepted<'o, 'a>(line: &'o Line<'a>, rtc: &Rtc) -> Option<Accepted<'o, 'a>> {
     let Verdict::Taken(taken) = &line.verdict else {
         return None;
@@ -230,7 +230,7 @@ impl<'a> Accepted<'_, 'a> {
                 "a=inactive"
             },
         );
-        // RFC 8858 section 4: an offer of nothing but multiplexing is answered with multiplexing.
+        // RFC 8858 section 4: an offer of rtcp-mux-only is answered with rtcp-mux.
         if section.has("rtcp-mux") || section.has("rtcp-mux-only") {
             put(&mut out, "a=rtcp-mux");
         }
@@ -248,14 +248,15 @@ impl<'a> Accepted<'_, 'a> {
     }
 }
 
-/// Lines of the session library's m-line about our end of the transport; candidates stand once (RFC 8843 section 7.3.1).
+/// True for lines of the session library's m-line about our transport. Candidates are written in the tagged m-line only
+/// (RFC 8843 section 7.3.1).
 fn is_transport(line: &str, is_tagged: bool) -> bool {
     const OURS: [&str; 4] = ["a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:"];
     let is_ours = OURS.iter().any(|name| line.starts_with(name));
     is_ours || (is_tagged && line.starts_with("a=candidate:"))
 }
 
-/// An id with the direction of the other end (RFC 8285 section 6).
+/// An `a=extmap` line with the direction reversed (RFC 8285 section 6).
 fn extmap(extension: &Extension) -> String {
     let Extension {
         id,
@@ -283,7 +284,8 @@ fn write_format(out: &mut String, format: &Format<'_>) {
     }
 }
 
-/// The parameters of the offer that hold both ways; what the client can receive is of no matter, for it is sent nothing.
+/// The offered parameters that apply in both directions. Parameters of the client's receiver are left out, because we
+/// send the client nothing.
 fn parameters(format: &Format<'_>) -> String {
     let kept: &[&str] = match (format.meaning, format.name().to_ascii_lowercase().as_str()) {
         (Meaning::Codec(_), "opus") => &["minptime", "useinbandfec"],
@@ -305,7 +307,7 @@ fn parameters(format: &Format<'_>) -> String {
     let mut written: Vec<String> = offered
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
-    // RFC 7587 section 6.1: a sender sends two channels only to a receiver that asks for them.
+    // RFC 7587 section 6.1: a client sends two channels only to a receiver that requests them.
     let is_opus = matches!(format.meaning, Meaning::Codec(spec) if spec.codec.is_audio());
     if is_opus && format.is_stereo() {
         written.push("stereo=1".into());
@@ -313,7 +315,7 @@ fn parameters(format: &Format<'_>) -> String {
     written.join(";")
 }
 
-/// The m-line with port 0, and the name that both sides know it by.
+/// A rejected m-line: port 0, with its mid.
 fn rejection(line: &Line<'_>) -> String {
     let media = &line.media;
     let fields = [media.media, "0", media.protocol];

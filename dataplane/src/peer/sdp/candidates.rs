@@ -1,14 +1,14 @@
-//! Our TCP candidates in an SDP. The client's candidates are removed before the SDP is read, because an ICE-lite agent
-//! does not need them.
+//! Adds our TCP candidates to an SDP. The client's candidates are removed before the SDP is read, because an ICE-lite
+//! agent does not need them.
 
 use std::net::SocketAddr;
 
-/// Lines that offer passive TCP at `candidates` (RFC 6544 section 4.5); lower than all UDP candidates, because a lost
-/// segment delays all later data.
+/// Candidate lines for passive TCP at `candidates` (RFC 6544 section 4.5). Their priority is lower than that of all UDP
+/// candidates, because a lost TCP segment delays all later data.
 pub(in crate::peer) fn tcp_candidates(candidates: &[SocketAddr]) -> String {
     let line = |(number, candidate): (u32, &SocketAddr)| {
         let (ip, port) = (candidate.ip(), candidate.port());
-        // RFC 8445 section 5.1.2.1, with the direction preference of RFC 6544 section 4.2 in the local one.
+        // RFC 8445 section 5.1.2.1; the local preference contains the direction preference of RFC 6544 section 4.2.
         let local = PASSIVE_PREFERENCE << 13 | (MAX_OTHER_PREFERENCE - number);
         let priority = TCP_HOST_PREFERENCE << 24 | local << 8 | 255;
         format!("a=candidate:t{number} 1 tcp {priority} {ip} {port} typ host tcptype passive\r\n")
@@ -16,12 +16,12 @@ pub(in crate::peer) fn tcp_candidates(candidates: &[SocketAddr]) -> String {
     (0..).zip(candidates).map(line).collect()
 }
 
-/// The type preference: below that of hosts over UDP (126), above that of relays (0).
+/// Type preference of TCP host candidates: below UDP hosts (126), above relays (0).
 const TCP_HOST_PREFERENCE: u32 = 90;
 const PASSIVE_PREFERENCE: u32 = 4;
 const MAX_OTHER_PREFERENCE: u32 = (1 << 13) - 1;
 
-/// `sdp` with `lines` after the last candidate of each m-line that has some.
+/// `sdp` with `lines` added behind the last candidate of each m-line that has candidates.
 pub(in crate::peer) fn with_candidates(sdp: &str, lines: &str) -> String {
     let is_candidate = |line: &str| line.starts_with("a=candidate:");
     let mut out = String::with_capacity(sdp.len() + lines.len());

@@ -1,4 +1,4 @@
-//! Tests that an offer costs CPU time in proportion to its bytes, whatever it repeats.
+//! Tests that the CPU time of an offer is proportional to its bytes, whatever the offer repeats.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -12,14 +12,15 @@ use crate::peer::command::Command;
 use crate::peer::output::Output;
 use crate::srtp::AeadChoice;
 
-/// More than any honest offer takes on a slow host, far less than what grows with the square of a count.
+/// Limit of CPU time per byte, in ns: more than any honest offer needs on a slow host, far less than quadratic costs.
 const NS_PER_BYTE: u128 = 1_000;
 
 const SESSION: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-ufrag:abcd\r\n\
     a=ice-pwd:0123456789012345678901\r\na=setup:actpass\r\na=fingerprint:sha-256 \
     00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n";
 
-/// An offer with the maximum number of m-lines, with as many lines of `line` (which gets a number) as fit the limits.
+/// An offer with the maximum number of m-lines; each has as many lines of `line` (which gets a number) as the limits
+/// allow.
 fn offer(lines_each: usize, line: impl Fn(usize) -> String) -> String {
     let mut media = String::new();
     let mut mids = String::new();
@@ -41,14 +42,14 @@ fn offer(lines_each: usize, line: impl Fn(usize) -> String) -> String {
     format!("{SESSION}a=group:BUNDLE{mids}\r\n{media}")
 }
 
-/// Processor time of this thread so far: what else the host does is not in it.
+/// CPU time of this thread so far; not affected by other load of the host.
 fn thread_time() -> Duration {
     let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     let ns = schedstat.split(' ').next().unwrap();
     Duration::from_nanos(ns.parse().unwrap())
 }
 
-/// Processor time of the session layer for `sdp`, whether it takes it or not; the least of a few times.
+/// CPU time of the session layer for `sdp`, accepted or not; the minimum of several runs.
 fn cost(sdp: &str) -> Duration {
     let candidate = "127.0.0.1:7".parse().unwrap();
     let factory = PeerFactory::new(

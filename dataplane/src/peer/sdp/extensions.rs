@@ -4,16 +4,17 @@ use super::read::Section;
 use crate::media::codec::MediaKind;
 use crate::media::extensions::ExtensionKind;
 
-/// Ids that the session library maps, and 0, which is padding. Over 14 they need the two-byte form (RFC 8285 section 4.3).
+/// Number of extension ids that the session library can map, with 0 (padding). Ids above 14 need the two-byte form (RFC
+/// 8285 section 4.3).
 pub(super) const EXTENSION_IDS: usize = 17;
 
-/// Values may be longer than 16 bytes (RFC 8285 section 6).
+/// Attribute that allows the two-byte form, for values of more than 16 bytes (RFC 8285 section 6).
 pub(super) const MIXED: &str = "extmap-allow-mixed";
 
 pub(super) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 pub(super) const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
 
-/// Extensions that we read: name, for audio, for video.
+/// Supported extensions: URI, for audio, for video.
 const KNOWN: [(&str, bool, bool); 7] = [
     ("urn:ietf:params:rtp-hdrext:ssrc-audio-level", true, false),
     (
@@ -36,26 +37,28 @@ const KNOWN: [(&str, bool, bool); 7] = [
     ("urn:3gpp:video-orientation", false, true),
 ];
 
-/// The kind of a forwarded extension, if it is one; the session library does not see it.
+/// The kind of an extension that is forwarded; `None` for other extensions. The session library does not see forwarded
+/// extensions.
 pub(in crate::peer) fn carried(uri: &str, kind: MediaKind) -> Option<ExtensionKind> {
     let mut all = ExtensionKind::ALL.into_iter();
     let known = all.find(|carried| carried.uri() == uri);
     known.filter(|carried| kind.is_video() || carried.is_of_audio())
 }
 
-/// Meaning of each id, in the whole BUNDLE group (RFC 8843 section 9).
+/// URI of each extension id, valid in the whole BUNDLE group (RFC 8843 section 9).
 pub(in crate::peer) type Extensions = [Option<&'static str>; EXTENSION_IDS];
 
-/// An `a=extmap` that is of use.
+/// A supported `a=extmap` attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extension {
     pub(super) id: u8,
     pub(super) uri: &'static str,
-    /// The client says that it only sends it, and the answer says the reverse (RFC 8285 section 6).
+    /// True if the client only sends the extension; the answer says recvonly (RFC 8285 section 6).
     pub(super) is_send_only: bool,
 }
 
-/// Extensions of an m-line that we read, without those that contradict `settled`; the others are added there.
+/// The supported extensions of an m-line. An extension whose id has another meaning in `settled` is left out; new ones
+/// are added to `settled`.
 pub(super) fn read(
     kind: MediaKind,
     (session, section): (&Section<'_>, &Section<'_>),
@@ -78,7 +81,8 @@ pub(super) fn read(
     extensions
 }
 
-/// `id[/direction] uri [attributes]`. What the client would only receive is of no use: a publish session is sent nothing.
+/// Parses `id[/direction] uri [attributes]`. Extensions that the client only receives are left out, because a publish
+/// session sends no media.
 fn of_use(value: &str, kind: MediaKind) -> Option<Extension> {
     let mut fields = value.split_ascii_whitespace();
     let (id, uri) = (fields.next()?, fields.next()?);

@@ -1,18 +1,18 @@
-//! The formats of an m-line: the meaning of each payload type, in any notation.
+//! Formats of an m-line: the meaning of each payload type, from `a=rtpmap` and `a=fmtp` in any notation.
 
 use str0m::format::{Codec, CodecSpec, FormatParams};
 use str0m::media::Frequency;
 
 use super::read::{MediaLine, Section};
 
-/// Payload types there are (RFC 3550 section 5.1).
+/// Number of payload types (RFC 3550 section 5.1).
 pub(in crate::peer) const PAYLOAD_TYPES: usize = 128;
 
-/// A payload type of an m-line.
+/// One payload type of an m-line with its attributes.
 #[derive(Debug, Clone)]
 pub(in crate::peer) struct Format<'a> {
     pub(in crate::peer) pt: u8,
-    /// Encoding name, clock rate and channels, as they are written.
+    /// Encoding name, clock rate and channels, as written in `a=rtpmap`.
     pub(super) rtpmap: &'a str,
     pub(super) fmtp: Vec<&'a str>,
     pub(super) feedback: Vec<&'a str>,
@@ -22,17 +22,17 @@ pub(in crate::peer) struct Format<'a> {
 /// Meaning of a payload type.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::peer) enum Meaning {
-    /// A codec that we may speak.
+    /// A codec of the session library; it may be unsupported.
     Codec(CodecSpec),
-    /// Retransmissions of that payload type (RFC 4588).
+    /// Retransmissions (RFC 4588) of this payload type.
     Resend(u8),
-    /// Redundancy around that payload type (RFC 2198).
+    /// Redundancy (RFC 2198) with blocks of this payload type.
     Redundancy(u8),
-    /// Something that we do not speak.
+    /// A format that is not supported.
     Unknown,
 }
 
-/// The formats of an m-line in its order of preference; those without a name mean nothing by themselves.
+/// The formats of an m-line in its order of preference. A format without a known encoding name is `Meaning::Unknown`.
 pub(super) fn read<'a>(line: &MediaLine<'a>, section: &Section<'a>) -> Vec<Format<'a>> {
     let mut place_by_pt: [Option<usize>; PAYLOAD_TYPES] = [None; PAYLOAD_TYPES];
     let mut formats: Vec<Format<'a>> = Vec::new();
@@ -88,7 +88,7 @@ pub(super) fn read<'a>(line: &MediaLine<'a>, section: &Section<'a>) -> Vec<Forma
 }
 
 impl<'a> Format<'a> {
-    /// The value of a parameter of its `a=fmtp` lines; names are compared without case.
+    /// Value of an `a=fmtp` parameter. Names are case-insensitive.
     pub(super) fn parameter(&self, name: &str) -> Option<&'a str> {
         self.parameters().find_map(|(found, value)| {
             let is_named = found.eq_ignore_ascii_case(name);
@@ -96,7 +96,7 @@ impl<'a> Format<'a> {
         })
     }
 
-    /// The parameters of its `a=fmtp` lines: name and value, which is empty where there is none.
+    /// `a=fmtp` parameters: name and value; the value is empty if there is none.
     pub(super) fn parameters(&self) -> impl Iterator<Item = (&'a str, &'a str)> + '_ {
         let parameters = self.fmtp.iter().flat_map(|line| line.split(';'));
         parameters.filter_map(|parameter| {
@@ -106,7 +106,7 @@ impl<'a> Format<'a> {
         })
     }
 
-    /// True if its sender may send two channels, or requests them (RFC 7587 section 6.1).
+    /// True if the client may send two channels, or requests them (RFC 7587 section 6.1).
     pub(in crate::peer) fn is_stereo(&self) -> bool {
         let is_set = |name| self.parameter(name) == Some("1");
         is_set("stereo") || is_set("sprop-stereo")
@@ -119,7 +119,7 @@ impl<'a> Format<'a> {
     }
 }
 
-/// A payload type as it is written in an SDP.
+/// Parses a payload type, 0 to 127.
 pub(super) fn payload_type(text: &str) -> Option<u8> {
     let pt: u8 = text.trim_ascii().parse().ok()?;
     (usize::from(pt) < PAYLOAD_TYPES).then_some(pt)
@@ -147,7 +147,7 @@ fn meaning(format: &Format<'_>) -> Meaning {
     let clock = fields.next().unwrap_or_default();
     let channels = fields.next();
     let meaning = match (name.as_str(), clock) {
-        // RFC 7587 section 7: the channels in rtpmap are always two.
+        // RFC 7587 section 7: the channels in rtpmap are always 2.
         ("opus", "48000") if matches!(channels, None | Some("2")) => opus(format),
         ("vp8", "90000") => video(Codec::Vp8, FormatParams::default()),
         ("vp9", "90000") => vp9(format),
@@ -201,7 +201,7 @@ fn vp9(format: &Format<'_>) -> Option<Meaning> {
     video(Codec::Vp9, params)
 }
 
-/// RFC 6184 section 8.1: without parameters it is mode 0 of the baseline profile.
+/// RFC 6184 section 8.1: without parameters the format is packetization mode 0 of the baseline profile.
 fn h264(format: &Format<'_>) -> Option<Meaning> {
     let mode = format.parameter("packetization-mode").unwrap_or("0");
     let profile = format.parameter("profile-level-id");
@@ -215,7 +215,7 @@ fn h264(format: &Format<'_>) -> Option<Meaning> {
     video(Codec::H264, params)
 }
 
-/// Level and tier say what a receiver can decode: they do not tell streams apart.
+/// Level and tier describe the receiver, and do not distinguish formats.
 fn av1(format: &Format<'_>) -> Option<Meaning> {
     let is_main = format.parameter("profile").unwrap_or("0") == "0";
     is_main.then_some(())?;

@@ -1,9 +1,9 @@
-//! Lip sync groups: media stream ids and CNAMEs of our offers.
+//! Lip sync groups in our offers: media stream ids and CNAMEs.
 
 use crate::media::subscription::SyncGroup;
 
-/// `sdp` of ours with the media stream id (RFC 8830) and the CNAME (RFC 5576 section 6.1) of each m-line as `group` of its
-/// mid says: browsers play tracks of one stream in sync. The session layer chooses them at random, for each m-line anew.
+/// Our offer `sdp` with the media stream id (RFC 8830) and CNAME (RFC 5576 section 6.1) that `group` returns for each
+/// mid. Browsers play tracks of one media stream in sync. The session layer chooses random values for each m-line.
 pub(in crate::peer) fn with_groups<'g>(
     sdp: &str,
     group: impl Fn(&str) -> Option<&'g SyncGroup>,
@@ -32,7 +32,7 @@ pub(in crate::peer) fn with_groups<'g>(
     out
 }
 
-/// `line` with the names of `group`; `None` when it has none to change.
+/// `line` with the names of `group`; `None` if the line contains no such name.
 fn regrouped(line: &str, group: &SyncGroup) -> Option<String> {
     let SyncGroup { stream, cname } = group;
     if let Some(msid) = line.strip_prefix("a=msid:") {

@@ -3,7 +3,7 @@
 use crate::limits::{MAX_SDP_LINE_BYTES, MAX_SDP_LINES_PER_SECTION, MAX_SSRC_LINES_PER_M_LINE};
 use crate::peer::command::CommandError;
 
-/// Checks the sizes that reading an SDP costs time for.
+/// Checks the number and length of lines, on which the time to parse an SDP depends.
 pub(crate) fn check_sizes(sdp: &str) -> Result<(), CommandError> {
     let (mut lines, mut ssrc_lines) = (0, 0);
     for line in sdp.lines() {

@@ -1,8 +1,8 @@
-//! The m-lines of a publish session as the session library knows them.
+//! m-lines of a publish session as the session library knows them.
 //!
-//! The library has one m-line for each audio or video m-line that the client offered and that could be used, in the order
-//! in which they first came: an m-line that it does not know, such as a data channel, does not move the others, also when
-//! it becomes a video later (RFC 8829 section 5.2.2: an m-line with port 0 is used again under a new mid).
+//! The library has one m-line for each usable audio or video m-line that the client offered, in order of first use.
+//! Unsupported m-lines, such as a data channel, do not change the positions of others, not even when they become video
+//! later (RFC 8829 section 5.2.2: an m-line with port 0 is used again with a new mid).
 
 use str0m::media::Mid;
 
@@ -11,32 +11,32 @@ use super::formats::PAYLOAD_TYPES;
 use crate::media::codec::MediaKind;
 use crate::media::extensions::ExtensionKind;
 
-/// Header extensions that are carried as they are, by their identifiers.
+/// Kinds of forwarded header extensions, by identifier.
 pub(in crate::peer) type CarriedById = [Option<ExtensionKind>; EXTENSION_IDS];
 
-/// State that earlier offers of the session fixed.
+/// Values that earlier offers of the session have fixed.
 #[derive(Clone)]
 pub(in crate::peer) struct Lines {
     pub(super) slots: Vec<Slot>,
     pub(super) payload_types: PayloadTypes,
-    /// Meaning of each id of a header extension, in the whole BUNDLE group (RFC 8843 section 9).
+    /// URI of each extension id, in the whole BUNDLE group (RFC 8843 section 9).
     pub(super) extensions: Extensions,
 }
 
 /// An m-line of the session library.
 #[derive(Clone)]
 pub(super) struct Slot {
-    /// The client's name of it, whole.
+    /// The client's mid, complete.
     pub(super) mid: String,
-    /// The library's, which is 16 bytes.
+    /// The library's mid, at most 16 bytes.
     pub(super) name: Mid,
     pub(super) kind: MediaKind,
-    /// The payload types and the lines about them that the library took last.
+    /// Payload types and their attribute lines in the last offer to the library.
     pub(super) formats: Written,
     pub(super) state: SlotState,
 }
 
-/// Payload types of an m-line, and the lines about them.
+/// Payload types of an m-line, and their attribute lines.
 #[derive(Clone, Default)]
 pub(super) struct Written {
     pub(super) pts: String,
@@ -46,11 +46,11 @@ pub(super) struct Written {
 /// State of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SlotState {
-    /// The client has an m-line of its mid.
+    /// The client has an m-line with this mid.
     Live,
-    /// The client's latest offer has no such mid any more.
+    /// The client's latest offer does not have this mid any more.
     Ending,
-    /// The library was told so: another m-line may have the slot.
+    /// The library knows that the m-line has ended: the slot can be used for another m-line.
     Free,
 }
 
@@ -60,13 +60,13 @@ pub(super) struct PayloadTypes {
     uses: [Option<Use>; PAYLOAD_TYPES],
 }
 
-/// Use of a payload type; a codec is identified by its payload type in our own list.
+/// Meaning of a payload type. A codec is identified by its payload type in our own codec list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
     Codec(u8),
-    /// Retransmissions of the codec with that payload type.
+    /// Retransmissions of the codec with this payload type.
     Resend(u8),
-    /// Redundancy of the codec with that payload type.
+    /// Redundancy of the codec with this payload type.
     Redundancy(u8),
 }
 
@@ -83,13 +83,13 @@ impl Default for Lines {
 }
 
 impl Lines {
-    /// Forwarded extensions, by their identifier.
+    /// Kinds of forwarded extensions, by identifier.
     pub(in crate::peer) fn carried(&self) -> CarriedById {
         let kind_of = |uri: &'static str| carried(uri, MediaKind::Video);
         self.extensions.map(|uri| uri.and_then(kind_of))
     }
 
-    /// The library's name of the client's m-line `mid`.
+    /// The library's mid for the client's m-line `mid`.
     pub(in crate::peer) fn name_of(&self, mid: &str) -> Option<Mid> {
         self.place_of(mid).map(|place| self.slots[place].name)
     }
@@ -104,7 +104,7 @@ impl Lines {
         self.slots.iter().position(is_it)
     }
 
-    /// A slot for an m-line that is new; one that the library knows to be free, if there is one.
+    /// A slot for a new m-line: a free one, if possible.
     pub(super) fn take(&mut self, mid: &str, kind: MediaKind) -> usize {
         let slot = Slot {
             mid: mid.to_owned(),
@@ -124,8 +124,8 @@ impl Lines {
         free.unwrap_or(self.slots.len() - 1)
     }
 
-    /// The library keeps 16 bytes of a mid, and reads as many from the header extension. Where two mids begin alike, the
-    /// second is known by its SSRCs alone.
+    /// A mid that is unique in the library, which stores 16 bytes of a mid and reads as many from the header extension.
+    /// If two mids start with the same 16 bytes, packets of the second are identified by SSRC only.
     fn unused_name(&self, mid: &str) -> Mid {
         let is_used = |name: Mid| self.slots.iter().any(|slot| slot.name == name);
         let numbered = (0..=self.slots.len()).map(|n| Mid::from(format!("spillway-{n}").as_str()));
@@ -136,12 +136,12 @@ impl Lines {
 }
 
 impl PayloadTypes {
-    /// True if `pt` may mean `wanted`, given earlier offers.
+    /// True if `pt` can mean `wanted`, given earlier offers.
     pub(super) fn allow(&self, pt: u8, wanted: Use) -> bool {
         self.uses[usize::from(pt)].is_none_or(|used| used == wanted)
     }
 
-    pub(super) fn settle(&mut self, pt: u8, used: Use) {
+    pub(super) fn fix_meaning(&mut self, pt: u8, used: Use) {
         self.uses[usize::from(pt)] = Some(used);
     }
 

@@ -1,11 +1,11 @@
-//! SDP: normalises other stacks' SDP before the session library reads it, and completes the library's SDP for clients.
-//! The library's parser is not the contract.
+//! SDP: normalises the SDP of other stacks before the session library reads it, and completes the library's SDP for
+//! clients. The library's parser refuses or misreads parts of legal SDP.
 
 pub(super) mod answer; // answers to a client's offer
 pub(super) mod candidates; // our TCP candidates
 mod extensions; // negotiation of RTP header extensions
 pub(super) mod formats; // formats of an m-line
-pub(super) mod groups; // media stream ids and CNAMEs for lip sync
+pub(super) mod groups; // lip sync: media stream ids and CNAMEs
 pub(super) mod limits; // limits of an SDP
 pub(super) mod lines; // m-lines as the session library knows them
 mod normalise; // the offer that the session library reads

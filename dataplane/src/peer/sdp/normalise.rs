@@ -1,7 +1,7 @@
-//! Writes the offer that the session library reads in place of a client's: in one shape for all stacks.
+//! Writes the offer that the session library reads in place of the client's: one form for all stacks.
 //!
-//! Its m-lines are those of [`Lines`], in that order. All are in one BUNDLE group. All m-lines that send are
-//! `sendonly`, because a publish session sends nothing; so the library takes the client's payload types.
+//! The m-lines are those of [`Lines`], in that order, in one BUNDLE group. All m-lines with media are `sendonly`,
+//! because a publish session sends no media; this makes the library use the client's payload types.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -15,7 +15,7 @@ use super::read::{Description, Section};
 use super::transport::Transport;
 use super::verdict::{Line, Taken, Verdict};
 
-/// Writes the offer; its formats are kept in `settled`, for offers in which an m-line has none.
+/// Writes the offer. Its formats are stored in `settled`, for later offers in which an m-line has none.
 pub(super) fn offer(
     (description, lines): (&Description<'_>, &[Line<'_>]),
     transport: &Transport<'_>,
@@ -68,7 +68,7 @@ fn media(
     for extension in taken.extensions.iter().filter(is_read) {
         out += &format!("a=extmap:{} {}\r\n", extension.id, extension.uri);
     }
-    // The library reads letters and digits alone; without names it takes layers of any name.
+    // The library parses rids of letters and digits only. Without declared rids it accepts layers with any rid.
     let is_plain = |rid: &str| rid.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if taken.layers.iter().all(|layer| is_plain(layer.rid)) {
         for layer in &taken.layers {
@@ -87,7 +87,7 @@ fn media(
     out
 }
 
-/// An m-line of ours in which nothing flows in this offer.
+/// An m-line without media in this offer.
 fn without_media(slot: &Slot) -> String {
     let port = if slot.state == SlotState::Live { 9 } else { 0 };
     first_lines(slot, port, "inactive")
@@ -135,7 +135,7 @@ fn written(formats: &[Format<'_>]) -> Written {
     written
 }
 
-/// Feedback that we send to publishers.
+/// RTCP feedback that we send to publishers.
 pub(super) const FEEDBACK: [&str; 5] = ["transport-cc", "nack", "nack pli", "ccm fir", "goog-remb"];
 
 /// Parameters that distinguish formats of one codec.
@@ -157,8 +157,8 @@ fn parameters(format: &Format<'_>) -> String {
     }
 }
 
-/// The SSRC that an m-line sends with, and that of its retransmissions (RFC 5576, RFC 4588). Of several only the first is
-/// known: others are layers of a simulcast without names, or sources of a plan that has more than one in an m-line.
+/// SSRC of an m-line, and SSRC of its retransmissions (RFC 5576, RFC 4588). Only the first SSRC is used: others are
+/// simulcast layers without rids, or sources of a plan with several per m-line.
 fn sent_ssrc(section: &Section<'_>) -> Option<(u32, Option<u32>)> {
     let group = |name: &'static str| {
         section.values("ssrc-group").filter_map(move |group| {
@@ -181,7 +181,7 @@ fn sent_ssrc(section: &Section<'_>) -> Option<(u32, Option<u32>)> {
     Some((first, pair.map(|pair| pair[1])))
 }
 
-/// 0 is what the library probes with.
+/// Parses an SSRC other than 0, which the library uses for probes.
 fn ssrc(text: &str) -> Option<u32> {
     text.parse().ok().filter(|ssrc| *ssrc != 0)
 }

@@ -1,6 +1,7 @@
-//! A client's offer: the result for each of its m-lines, and the offer that the session library reads in its place.
+//! Parses a client's offer: decides about each m-line, and writes the offer that the session library reads in its
+//! place.
 //!
-//! The library's parser refuses much that is legal, and a refused m-line would be lost. So the library gets a new
+//! The library's parser refuses many legal lines, and a refused line would end the m-line. So the library gets a new
 //! offer with only the needed lines (see [`normalise`](super::normalise)).
 
 use std::collections::HashMap;
@@ -21,35 +22,35 @@ use crate::media::track::{LayerSpec, TrackSpec};
 use crate::peer::codecs;
 use crate::peer::command::CommandError;
 
-/// A client's offer, taken apart.
+/// A client's offer after parsing.
 pub(in crate::peer) struct Offer<'a> {
     pub(super) description: Description<'a>,
-    /// Result for each m-line.
+    /// Decision about each m-line.
     pub(super) lines: Vec<Line<'a>>,
     pub(super) transport: Transport<'a>,
-    /// The offer for the session library.
+    /// The offer that the session library reads.
     pub(in crate::peer) normalised: String,
-    /// Codecs that the offer has under a second payload type, in another m-line than the first.
+    /// Codecs that have a second payload type, in another m-line than the first.
     pub(in crate::peer) twins: Vec<PayloadParams>,
-    /// State that is fixed when the offer is accepted.
+    /// m-lines, payload types and extensions to keep if the offer is accepted.
     settled: Lines,
 }
 
-/// Codecs that an error names.
+/// Number of codec names shown in an error.
 const NAMES_SHOWN: usize = 8;
 
-/// State of the reader of an offer.
+/// State while an offer is parsed.
 struct Reader<'o, 'a> {
     description: &'o Description<'a>,
     lines: Lines,
     tracks: &'o [TrackSpec],
     twins: Vec<PayloadParams>,
-    /// The library has not read an offer yet: its list of codecs can still have twins.
+    /// True for the first offer: then codecs with a second payload type can still be added to the library's list.
     is_first: bool,
 }
 
 impl<'a> Offer<'a> {
-    /// Reads `sdp` as an offer of the session that has `lines`, with which `tracks` are to be published.
+    /// Parses `sdp`, an offer of a session with the m-lines `lines`. `tracks` are the declared tracks.
     pub(in crate::peer) fn read(
         sdp: &'a str,
         lines: &Lines,
@@ -72,9 +73,9 @@ impl<'a> Offer<'a> {
             tracks,
             twins: Vec::new(),
         };
-        reader.let_go(&mids);
+        reader.free_missing(&mids);
         let mut lines = Vec::with_capacity(media_lines.len());
-        // The first m-line that is taken has the transport of all.
+        // The first accepted m-line has the transport of the BUNDLE group.
         let mut first: Option<usize> = None;
         for (index, media) in media_lines.into_iter().enumerate() {
             let apart = || apart(first?, &mids[index], &mids, &bundle_by_mid);
@@ -118,7 +119,7 @@ impl<'a> Offer<'a> {
         self.transport.credentials()
     }
 
-    /// m-lines of the session after the offer is accepted; ended ones are free.
+    /// The m-lines of the session after the offer is accepted, with ended ones marked as free.
     pub(in crate::peer) fn into_lines(mut self) -> Lines {
         for slot in &mut self.settled.slots {
             if slot.state == SlotState::Ending {
@@ -130,8 +131,8 @@ impl<'a> Offer<'a> {
 }
 
 impl<'a> Reader<'_, 'a> {
-    /// Frees slots of m-lines that are no longer in the offer.
-    fn let_go(&mut self, mids: &[String]) {
+    /// Marks slots of mids that are no longer in the offer.
+    fn free_missing(&mut self, mids: &[String]) {
         for slot in &mut self.lines.slots {
             if slot.state == SlotState::Live && !mids.contains(&slot.mid) {
                 slot.state = SlotState::Ending;
@@ -139,7 +140,7 @@ impl<'a> Reader<'_, 'a> {
         }
     }
 
-    /// An m-line that nothing speaks against but perhaps its codecs.
+    /// Decides about an m-line that only its codecs can make unusable.
     fn take(&mut self, index: usize, line: &MediaLine<'a>, mid: &str) -> Verdict<'a> {
         let section = &self.description.media[index];
         let Some(kind) = kind_of(line) else {
@@ -178,15 +179,16 @@ impl<'a> Reader<'_, 'a> {
         }))
     }
 
-    /// The formats that the session can have: codecs of ours, and what belongs to them; each codec once, and under the
-    /// payload type that the BUNDLE group has for it.
+    /// The formats that the session can use: supported codecs with their retransmission and redundancy formats. Each
+    /// codec is used once, with the payload type that it has in the BUNDLE group.
     fn usable(&mut self, formats: Vec<Format<'a>>, kind: MediaKind) -> Vec<Format<'a>> {
         let mut codec_by_pt: HashMap<u8, u8> = HashMap::new();
         for format in &formats {
             let Meaning::Codec(spec) = format.meaning else {
                 continue;
             };
-            let codec = codecs::spoken(spec).filter(|_| spec.codec.is_audio() == kind.is_audio());
+            let codec =
+                codecs::supported(spec).filter(|_| spec.codec.is_audio() == kind.is_audio());
             let Some(codec) = codec.filter(|codec| !codec_by_pt.values().any(|had| had == codec))
             else {
                 continue;
@@ -197,7 +199,7 @@ impl<'a> Reader<'_, 'a> {
             if !types.allow(format.pt, Use::Codec(codec)) || (is_twin && !self.is_first) {
                 continue;
             }
-            types.settle(format.pt, Use::Codec(codec));
+            types.fix_meaning(format.pt, Use::Codec(codec));
             codec_by_pt.insert(format.pt, codec);
             if is_twin {
                 let resends = |other: &&Format<'_>| other.meaning == Meaning::Resend(format.pt);
@@ -217,7 +219,7 @@ impl<'a> Reader<'_, 'a> {
             let types = &mut self.lines.payload_types;
             let is_usable = codec_by_pt.contains_key(&primary) && types.allow(format.pt, used);
             if is_usable {
-                types.settle(format.pt, used);
+                types.fix_meaning(format.pt, used);
             }
             is_usable
         };
@@ -228,7 +230,7 @@ impl<'a> Reader<'_, 'a> {
     }
 }
 
-/// The name of each m-line: its mid, or its number where it has none.
+/// The mid of each m-line; without a mid, its number.
 fn mids(description: &Description<'_>) -> Result<Vec<String>, CommandError> {
     let mut index_by_mid: HashMap<String, usize> = HashMap::new();
     let mut mids = Vec::with_capacity(description.media.len());
@@ -276,7 +278,7 @@ fn check_tracks(
     Ok(())
 }
 
-/// Why m-line `mid` cannot share the transport of m-line `first`, if it cannot.
+/// The reason why m-line `mid` cannot share the transport of m-line `first`, if there is one.
 fn apart(
     first: usize,
     mid: &str,
@@ -294,7 +296,7 @@ fn apart(
     (!shares).then(why)
 }
 
-/// Reason to reject an m-line before its codecs are read.
+/// The reason to reject an m-line regardless of its codecs, if there is one.
 fn refusal(line: &MediaLine<'_>, section: &Section<'_>) -> Option<String> {
     if kind_of(line).is_none() {
         return Some(format!(
@@ -305,14 +307,14 @@ fn refusal(line: &MediaLine<'_>, section: &Section<'_>) -> Option<String> {
     if !is_rtp(line.protocol) {
         return Some(format!("{} is no profile of RTP", shortened(line.protocol)));
     }
-    // RFC 8843 section 6: without it, port 0 means that the m-line is not used.
+    // RFC 8843 section 6: without bundle-only, port 0 means that the m-line is not used.
     if line.is_port_zero() && !section.has("bundle-only") {
         return Some("it has port 0".to_owned());
     }
     None
 }
 
-/// RFC 8829 section 5.1.2: with a fingerprint all of these mean DTLS-SRTP, and the answer repeats the offered
+/// RFC 8829 section 5.1.2: with a fingerprint all these protocols mean DTLS-SRTP. The answer repeats the offered
 /// protocol.
 fn is_rtp(protocol: &str) -> bool {
     const PROFILES: [&str; 8] = [
@@ -338,7 +340,7 @@ fn kind_of(line: &MediaLine<'_>) -> Option<MediaKind> {
     }
 }
 
-/// Both ways unless the m-line or the session says otherwise (RFC 8866 section 6.7).
+/// Direction of the m-line, else of the session, else sendrecv (RFC 8866 section 6.7).
 fn direction(session: &Section<'_>, section: &Section<'_>) -> Direction {
     let direction = section.direction().or_else(|| session.direction());
     direction.unwrap_or(Direction::SendRecv)
@@ -349,8 +351,8 @@ fn declared<'t>(tracks: &'t [TrackSpec], mid: &str) -> &'t [LayerSpec] {
     track.map_or(&[], |track| &track.layers)
 }
 
-/// Sections with the transport, in order: accepted m-lines, the session, and the others, one of which may be tagged
-/// (RFC 8843 section 7.1.3).
+/// Sections that may contain the transport, in order: accepted m-lines, the session, other m-lines (one of which may be
+/// tagged, RFC 8843 section 7.1.3).
 fn transport_sections<'o, 'a>(
     description: &'o Description<'a>,
     lines: &[Line<'a>],

@@ -1,4 +1,5 @@
-//! Our offers to subscribers: the session library's, with the formats of each m-line that its track needs.
+//! Completes our offers to subscribers: the session library's offer, with the formats that the track of each m-line
+//! needs.
 
 use std::fmt::Write;
 
@@ -7,18 +8,18 @@ use str0m::format::{Codec, PayloadParams};
 use super::extensions::MIXED;
 use super::read::{Description, Section};
 use crate::media::extensions::{EXTENSION_KINDS, ExtensionKind};
-use crate::peer::codecs::Menu;
+use crate::peer::codecs::OfferedFormats;
 use crate::send::header::CarriedIds;
 
-/// An m-line of our offer.
+/// State of one m-line of our offer.
 pub(in crate::peer) struct OfferedLine<'m> {
-    pub(in crate::peer) menu: &'m Menu,
-    /// The client does not take it: its port is 0 from now on, or it is inactive.
+    pub(in crate::peer) offered_formats: &'m OfferedFormats,
+    /// True if the client rejected the m-line: its port is 0 from now on, or it is inactive.
     pub(in crate::peer) is_refused: bool,
 }
 
-/// `written`, an offer of the session library, with the formats of `lines`, and m-lines with port 0 after them for mids that
-/// the library has forgotten: a client's m-lines never become fewer (RFC 3264 section 8).
+/// The session library's offer `written` with the formats of `lines`. m-lines with port 0 are added for mids that the
+/// library does not know, because the number of m-lines never decreases (RFC 3264 section 8).
 pub(in crate::peer) fn with_formats(
     written: &str,
     lines: &[OfferedLine<'_>],
@@ -27,24 +28,28 @@ pub(in crate::peer) fn with_formats(
     let read = Description::read(written);
     let mut out = String::with_capacity(written.len());
     for line in &read.session.lines {
-        // RFC 8843 section 6 has no group without a member.
+        // RFC 8843 section 6: a BUNDLE group has at least one member.
         if *line != "a=group:BUNDLE" {
             put(&mut out, line);
         }
     }
-    // Some forwarded values are longer than 16 bytes.
+    // Some forwarded extensions have values of more than 16 bytes.
     if !read.session.has(MIXED) {
         put(&mut out, "a=extmap-allow-mixed");
     }
     for (index, section) in read.media.iter().enumerate() {
-        let Some(OfferedLine { menu, is_refused }) = lines.get(index) else {
+        let Some(OfferedLine {
+            offered_formats,
+            is_refused,
+        }) = lines.get(index)
+        else {
             section.lines.iter().for_each(|line| put(&mut out, line));
             continue;
         };
         let first = section.lines.first().copied().unwrap_or_default();
         let fields = first.split_ascii_whitespace().take(FIELDS_BEFORE_FORMATS);
         let fields: Vec<&str> = fields.collect();
-        let (pts, formats) = formats(menu);
+        let (pts, formats) = formats(offered_formats);
         put(&mut out, &format!("{}{pts}", fields.join(" ")));
         for line in section.lines.iter().skip(1) {
             let is_direction = matches!(*line, "a=sendonly" | "a=sendrecv" | "a=recvonly");
@@ -65,20 +70,20 @@ pub(in crate::peer) fn with_formats(
     out
 }
 
-/// The m-line `mid` when nothing of it is left but its place.
-pub(in crate::peer) fn forgotten(mid: &str, menu: &Menu) -> String {
-    let is_audio = menu
+/// An m-line with port 0 that only keeps the position of mid `mid`.
+pub(in crate::peer) fn forgotten(mid: &str, offered_formats: &OfferedFormats) -> String {
+    let is_audio = offered_formats
         .codecs
         .iter()
         .any(|params| params.spec().codec.is_audio());
     let kind = if is_audio { "audio" } else { "video" };
-    let (pts, formats) = formats(menu);
+    let (pts, formats) = formats(offered_formats);
     format!(
         "m={kind} 0 UDP/TLS/RTP/SAVPF{pts}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na=inactive\r\n{formats}"
     )
 }
 
-/// Forwarded header extensions with their identifiers in our offers: those that the session library leaves free.
+/// Kinds of forwarded header extensions, with identifiers in our offers that the session library does not use.
 const CARRIED: [(ExtensionKind, u8); EXTENSION_KINDS] = [
     (ExtensionKind::AbsoluteCaptureTime, 5),
     (ExtensionKind::PlayoutDelay, 6),
@@ -86,14 +91,14 @@ const CARRIED: [(ExtensionKind, u8); EXTENSION_KINDS] = [
     (ExtensionKind::LayersAllocation, 8),
 ];
 
-/// Forwarded extensions that the m-line of `first`, its first line, offers.
+/// Forwarded extensions for an m-line whose first line is `first`.
 fn carried_on(first: &str) -> impl Iterator<Item = (ExtensionKind, u8)> + use<> {
     let is_video = first.starts_with("m=video");
     let all = CARRIED.into_iter();
     all.filter(move |(kind, _)| is_video || kind.is_of_audio())
 }
 
-/// Forwarded extensions that a client accepts, in the m-line `answered` of the answer of `session`.
+/// Forwarded extensions that the client accepted in m-line `answered` of its answer; `session` is the session part.
 pub(super) fn carried_by(answered: &Section<'_>, session: &Section<'_>) -> CarriedIds {
     let mut ids = CarriedIds::none(answered.has(MIXED) || session.has(MIXED));
     let first = answered.lines.first().copied().unwrap_or_default();
@@ -114,7 +119,7 @@ pub(super) fn carried_by(answered: &Section<'_>, session: &Section<'_>) -> Carri
     ids
 }
 
-/// Fields of an m-line before its formats: media, port, protocol (RFC 8866 section 5.14).
+/// Number of fields of an m-line before its formats: media, port, protocol (RFC 8866 section 5.14).
 const FIELDS_BEFORE_FORMATS: usize = 3;
 
 pub(super) fn is_of_formats(line: &str) -> bool {
@@ -123,12 +128,12 @@ pub(super) fn is_of_formats(line: &str) -> bool {
         .any(|name| line.starts_with(name))
 }
 
-/// The payload types of a menu, and the lines about them. The codec comes before its redundancy: some clients answer with
-/// the first payload type alone.
-fn formats(menu: &Menu) -> (String, String) {
+/// Payload types and attribute lines of `offered_formats`. A codec comes before its redundancy, because some clients answer with
+/// the first payload type only.
+fn formats(offered_formats: &OfferedFormats) -> (String, String) {
     let (mut pts, mut lines) = (String::new(), String::new());
-    for params in &menu.codecs {
-        put_codec(&mut lines, params, menu.is_stereo).expect("a string takes all");
+    for params in &offered_formats.codecs {
+        put_codec(&mut lines, params, offered_formats.is_stereo).expect("a string takes all");
         for pt in [Some(params.pt()), params.resend(), params.red()]
             .into_iter()
             .flatten()
@@ -154,7 +159,8 @@ fn put_codec(out: &mut String, params: &PayloadParams, is_stereo: bool) -> std::
         write!(out, "a=rtcp-fb:{pt} {feedback}\r\n")?;
     }
     let mut parameters = spec.format.to_string();
-    // RFC 7587 section 6.1: the channels that we send, and those that the client may send, which sends nothing.
+    // RFC 7587 section 6.1: `sprop-stereo` for the channels that we send, `stereo` for those that the client may send,
+    // although it sends none.
     if spec.codec == Codec::Opus && is_stereo {
         parameters += ";stereo=1;sprop-stereo=1";
     }

@@ -1,18 +1,18 @@
-//! An SDP in sections and lines, without a copy. Reading is linear in its bytes: the session library's parser, which
-//! builds an error for each alternative that it tries, sees only what [`normalise`](super::normalise) writes.
+//! Parses an SDP into sections and lines without copies, in linear time. The session library's parser, which builds an
+//! error for each alternative that it tries, reads only the output of [`normalise`](super::normalise).
 
 use std::collections::HashSet;
 use std::str::SplitAsciiWhitespace;
 
 use crate::peer::command::CommandError;
 
-/// A session description (RFC 8866): the session's part, and its media descriptions.
+/// A session description (RFC 8866): session part and m-lines.
 pub(super) struct Description<'a> {
     pub(super) session: Section<'a>,
     pub(super) media: Vec<Section<'a>>,
 }
 
-/// The session's part, or an m-line and what belongs to it.
+/// The session part, or one m-line with its attribute lines.
 #[derive(Default)]
 pub(super) struct Section<'a> {
     pub(super) lines: Vec<&'a str>,
@@ -37,7 +37,7 @@ pub(super) enum Direction {
 }
 
 impl<'a> Description<'a> {
-    /// Takes `sdp` apart; lines end with CRLF or with LF alone.
+    /// Parses `sdp`. Lines end with CRLF or LF.
     pub(super) fn read(sdp: &'a str) -> Self {
         let mut session = Section::default();
         let mut media: Vec<Section<'a>> = Vec::new();
@@ -53,7 +53,7 @@ impl<'a> Description<'a> {
         Self { session, media }
     }
 
-    /// The mids of the BUNDLE groups, a group each; a mid is in one at most (RFC 8843 section 6).
+    /// The mids of each BUNDLE group. A mid must be in one group only (RFC 8843 section 6).
     pub(super) fn bundles(&self) -> Vec<Vec<&'a str>> {
         let mut known = HashSet::new();
         let groups = self.session.values("group").filter_map(|group| {
@@ -77,13 +77,13 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// The values of all attributes of that name.
+    /// Values of all attributes with this name.
     pub(super) fn values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'a str> + 's {
         let named = move |(found, value): (&'a str, &'a str)| (found == name).then_some(value);
         self.attributes().filter_map(named)
     }
 
-    /// The value of the first attribute of that name.
+    /// Value of the first attribute with this name.
     pub(super) fn value(&self, name: &str) -> Option<&'a str> {
         let mut attributes = self.attributes();
         attributes.find_map(|(found, value)| (found == name).then_some(value))
@@ -94,7 +94,7 @@ impl<'a> Section<'a> {
         self.value(name).is_some()
     }
 
-    /// The section's direction, where it has one.
+    /// Direction attribute of the section, if present.
     pub(super) fn direction(&self) -> Option<Direction> {
         self.attributes().find_map(|(name, _)| match name {
             "sendrecv" => Some(Direction::SendRecv),
@@ -105,7 +105,7 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// The m-line of m-line number `index`.
+    /// Parses the `m=` line of the section, which is m-line number `index`.
     pub(super) fn media_line(&self, index: usize) -> Result<MediaLine<'a>, CommandError> {
         let line = self.lines.first().copied().unwrap_or_default();
         let mut fields = line
@@ -130,7 +130,7 @@ impl<'a> Section<'a> {
 }
 
 impl MediaLine<'_> {
-    /// Port 0: rejected, or to be used only in a BUNDLE group (RFC 8843 section 6).
+    /// Port 0: rejected, or used only as part of a BUNDLE group (RFC 8843 section 6).
     pub(super) fn is_port_zero(&self) -> bool {
         let number = self.port.split('/').next().unwrap_or_default();
         !number.is_empty() && number.bytes().all(|byte| byte == b'0')
@@ -149,15 +149,15 @@ impl Direction {
     }
 }
 
-/// The start of the client's text, for an error.
+/// The first bytes of the client's text, for an error.
 pub(super) fn shortened(text: &str) -> &str {
     const SHOWN: usize = 40;
-    let mut ends = (0..=SHOWN.min(text.len())).rev();
-    let end = ends.find(|end| text.is_char_boundary(*end));
+    let mut addresses = (0..=SHOWN.min(text.len())).rev();
+    let end = addresses.find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or(0)]
 }
 
-/// Name of an m-line in errors.
+/// Description of an m-line for errors: its number or mid.
 pub(super) fn named(index: usize, mid: &str) -> String {
     format!("m-line {index} (mid '{}')", shortened(mid))
 }

@@ -1,4 +1,4 @@
-//! Simulcast layers of an offer (RFC 8851, RFC 8853): the subset that a track can use.
+//! Simulcast layers of an offer (RFC 8851, RFC 8853): those that a track can use.
 
 use std::collections::HashSet;
 
@@ -9,16 +9,16 @@ use super::read::Section;
 use crate::limits::MAX_LAYERS;
 use crate::media::track::LayerSpec;
 
-/// An `a=rid` with which the client sends.
+/// An `a=rid` line with direction send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::peer) struct Layer<'a> {
     pub(in crate::peer) rid: &'a str,
-    /// Payload types that it may have; `None`: all of the m-line.
+    /// Payload types of the layer; `None`: all of the m-line.
     pts: Option<Vec<u8>>,
     restrictions: Vec<&'a str>,
 }
 
-/// The layers of an m-line that `declared` names, in the order of the offer. Of alternatives the first counts.
+/// The layers of an m-line that are in `declared`, in the order of the offer. Of alternative rids, the first is used.
 pub(super) fn read<'a>(section: &Section<'a>, declared: &[LayerSpec]) -> Vec<Layer<'a>> {
     if declared.is_empty() {
         return Vec::new();
@@ -30,7 +30,7 @@ pub(super) fn read<'a>(section: &Section<'a>, declared: &[LayerSpec]) -> Vec<Lay
     };
     let mut layers: Vec<Layer<'a>> = Vec::new();
     for layer in section.values("rid").filter_map(layer).filter(is_wanted) {
-        // The session library keeps 8 bytes: layers that begin alike cannot be told apart.
+        // The session library stores 8 bytes of a rid, so rids with the same first 8 bytes cannot be distinguished.
         let name = Rid::from(layer.rid);
         let is_new = layers.iter().all(|known| Rid::from(known.rid) != name);
         if is_new && layers.len() < MAX_LAYERS {
@@ -83,20 +83,20 @@ fn layer(value: &str) -> Option<Layer<'_>> {
     })
 }
 
-/// RFC 8852 section 3 has letters and digits, the grammar of RFC 8851 section 10 '-' and '_' too.
+/// RFC 8852 section 3 allows letters and digits; the grammar of RFC 8851 section 10 also '-' and '_'.
 pub(crate) fn is_rid(rid: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     !rid.is_empty() && rid.bytes().all(is_allowed)
 }
 
 impl Layer<'_> {
-    /// True if it can be sent with one of `accepted`.
+    /// True if the layer can use at least one of the `accepted` payload types.
     pub(super) fn is_possible(&self, accepted: &[u8]) -> bool {
         let is_accepted = |pts: &Vec<u8>| pts.iter().any(|pt| accepted.contains(pt));
         self.pts.as_ref().is_none_or(is_accepted)
     }
 
-    /// The line of the answer: the client's restrictions with the direction reversed (RFC 8851 section 6).
+    /// The line for the answer: the client's restrictions with direction recv (RFC 8851 section 6).
     pub(super) fn answer(&self, accepted: &[u8]) -> String {
         let pts = self.pts.iter().map(|pts| {
             let kept = pts.iter().filter(|pt| accepted.contains(pt));

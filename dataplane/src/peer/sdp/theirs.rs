@@ -1,7 +1,8 @@
-//! A client's answer to our offer: the accepted m-lines, and the answer that the session library reads in its place.
+//! Parses a client's answer to our offer: the accepted m-lines, and the answer that the session library reads in its
+//! place.
 //!
-//! The library does not see the client's choice of codecs, because it keeps those of an m-line's first answer for
-//! ever. It gets all of its own codecs back, and [`AnsweredLine::accepted`] is the client's choice.
+//! The library does not see which codecs the client accepted, because it would never change the codecs of an m-line
+//! again. Its answer has all codecs of its offer; [`AnsweredLine::accepted`] has the client's choice.
 
 use std::collections::HashMap;
 
@@ -12,47 +13,52 @@ use super::formats::{self, Format, Meaning};
 use super::ours::{carried_by, is_of_formats};
 use super::read::{Description, Direction, MediaLine, Section, named};
 use super::transport::Transport;
-use crate::peer::codecs::{self, Accepted, Menu};
+use crate::peer::codecs::{self, Accepted, OfferedFormats};
 use crate::peer::command::CommandError;
 use crate::send::header::CarriedIds;
 
-/// The SDP answer of a client, after normalisation.
+/// A client's answer after parsing.
 pub(in crate::peer) struct Answer {
-    /// The answer for the session library; `None` when the client rejects every m-line and has sent no transport.
+    /// The answer that the session library reads; `None` when the client rejected every m-line and no transport is
+    /// known.
     pub(in crate::peer) normalised: Option<String>,
-    /// Transport of the client, if the answer has one.
+    /// ICE credentials and transport lines of the client, if the answer has them.
     pub(in crate::peer) transport: Option<(IceCreds, String)>,
-    /// Answer for each m-line of the session library.
+    /// Result for each m-line of the session library, in order.
     pub(in crate::peer) lines: Vec<AnsweredLine>,
 }
 
-/// A client's answer for one m-line.
+/// The answer for one m-line.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::peer) struct AnsweredLine {
-    /// True: its port is 0, so the m-line has ended.
+    /// True if the port is 0: the m-line has ended.
     pub(in crate::peer) is_rejected: bool,
-    /// Media may be sent on it.
+    /// True if media may be sent on the m-line.
     pub(in crate::peer) is_taken: bool,
     pub(in crate::peer) accepted: Vec<Accepted>,
-    /// Header extensions that it takes as they are.
+    /// Identifiers of forwarded header extensions that the client accepted.
     pub(in crate::peer) carried: CarriedIds,
 }
 
-/// The outstanding offer that a client answers.
-pub(in crate::peer) struct Asked<'o> {
+/// The outstanding offer, which the client answers.
+pub(in crate::peer) struct OutstandingOffer<'o> {
     /// The session library's offer.
     pub(in crate::peer) written: &'o str,
-    /// Formats that each of its m-lines offered.
-    pub(in crate::peer) menus: Vec<&'o Menu>,
-    /// m-lines with port 0, which those have the places of, or come before.
+    /// Formats that each m-line of the session library offered.
+    pub(in crate::peer) offered_formats: Vec<&'o OfferedFormats>,
+    /// Number of m-lines with port 0 that the session library does not know; they come first, or the library's m-lines
+    /// reuse their positions.
     pub(in crate::peer) forgotten: usize,
-    /// The client's transport in an earlier answer.
+    /// The client's transport lines in an earlier answer.
     pub(in crate::peer) transport: Option<&'o str>,
 }
 
 impl Answer {
-    /// Reads `sdp` as the answer to the offer `asked`.
-    pub(in crate::peer) fn read(sdp: &str, asked: &Asked<'_>) -> Result<Self, CommandError> {
+    /// Parses `sdp` as the answer to the offer `asked`.
+    pub(in crate::peer) fn read(
+        sdp: &str,
+        asked: &OutstandingOffer<'_>,
+    ) -> Result<Self, CommandError> {
         let answer = Description::read(sdp);
         let offer = Description::read(asked.written);
         let offered = offer.media.len() + asked.forgotten.saturating_sub(offer.media.len());
@@ -67,13 +73,13 @@ impl Answer {
             check_mid(index, section, &offer.media[index])?;
             let direction = section.direction().or_else(|| answer.session.direction());
             let receives = direction.unwrap_or(Direction::SendRecv).receives();
-            let empty = Menu::default();
-            let menu = asked.menus.get(index).copied().unwrap_or(&empty);
+            let empty = OfferedFormats::default();
+            let offered_formats = asked.offered_formats.get(index).copied().unwrap_or(&empty);
             let is_rejected = media.is_port_zero();
             lines.push(AnsweredLine {
                 is_rejected,
                 is_taken: receives && !is_rejected,
-                accepted: accepted(&media, section, menu),
+                accepted: accepted(&media, section, offered_formats),
                 carried: carried_by(section, &answer.session),
             });
         }
@@ -109,7 +115,7 @@ impl Answer {
     }
 }
 
-/// A client that knows no mids leaves them out (RFC 8829 section 5.3.1).
+/// Checks the mid of an m-line. Clients without mid support leave it out (RFC 8829 section 5.3.1).
 fn check_mid(
     index: usize,
     section: &Section<'_>,
@@ -125,24 +131,28 @@ fn check_mid(
     }
 }
 
-/// Role of one of our payload types.
+/// Role of a payload type of our offer.
 enum Role {
     Codec,
     Resend,
     Redundancy,
 }
 
-/// The codecs that the client takes. The number of a payload type decides which codec of ours is meant, whatever the
-/// answer says of its parameters; only a number that we did not offer, or not under that name, is the client's own.
-fn accepted(line: &MediaLine<'_>, section: &Section<'_>, menu: &Menu) -> Vec<Accepted> {
+/// The codecs that the client accepted. The payload type decides which of our codecs is meant, whatever parameters the
+/// answer has. Only a payload type that we did not offer, or not for this codec name, is chosen by the client.
+fn accepted(
+    line: &MediaLine<'_>,
+    section: &Section<'_>,
+    offered_formats: &OfferedFormats,
+) -> Vec<Accepted> {
     let formats = formats::read(line, section);
     let mut accepted: Vec<Accepted> = Vec::new();
     let mut place_by_pt: HashMap<u8, usize> = HashMap::new();
     for format in &formats {
-        let ours = match role_of(format, menu) {
+        let ours = match role_of(format, offered_formats) {
             Some((params, Role::Codec)) => Some(*params),
             Some((_, Role::Resend | Role::Redundancy)) => None,
-            None => of_its_own(format, menu),
+            None => of_its_own(format, offered_formats),
         };
         let Some(params) = ours else {
             continue;
@@ -156,13 +166,13 @@ fn accepted(line: &MediaLine<'_>, section: &Section<'_>, menu: &Menu) -> Vec<Acc
         });
     }
     for format in &formats {
-        // Meaning by its `apt` parameter, or by its number.
+        // The payload type that is meant, from the `apt` parameter or from the number.
         let (said, role) = match format.meaning {
             Meaning::Resend(pt) => (place_by_pt.get(&pt).copied(), Some(Role::Resend)),
             Meaning::Redundancy(pt) => (place_by_pt.get(&pt).copied(), Some(Role::Redundancy)),
             Meaning::Codec(_) | Meaning::Unknown => (None, None),
         };
-        let (place, role) = match (said, role, role_of(format, menu)) {
+        let (place, role) = match (said, role, role_of(format, offered_formats)) {
             (Some(_), Some(role), _) => (said, role),
             (_, _, Some((params, role))) => {
                 let is_it = |accepted: &Accepted| accepted.params.pt() == params.pt();
@@ -182,10 +192,13 @@ fn accepted(line: &MediaLine<'_>, section: &Section<'_>, menu: &Menu) -> Vec<Acc
     accepted
 }
 
-/// Role of `format` by its number.
-fn role_of<'m>(format: &Format<'_>, menu: &'m Menu) -> Option<(&'m PayloadParams, Role)> {
+/// Codec and role of `format` according to its payload type.
+fn role_of<'m>(
+    format: &Format<'_>,
+    offered_formats: &'m OfferedFormats,
+) -> Option<(&'m PayloadParams, Role)> {
     let pt = format.pt.into();
-    let (params, role, name) = menu.codecs.iter().find_map(|params| {
+    let (params, role, name) = offered_formats.codecs.iter().find_map(|params| {
         if params.pt() == pt {
             return Some((params, Role::Codec, params.spec().codec.to_string()));
         }
@@ -199,13 +212,13 @@ fn role_of<'m>(format: &Format<'_>, menu: &'m Menu) -> Option<(&'m PayloadParams
     (said.is_empty() || said.eq_ignore_ascii_case(&name)).then_some((params, role))
 }
 
-/// A codec of the menu under a number that is the client's own.
-fn of_its_own(format: &Format<'_>, menu: &Menu) -> Option<PayloadParams> {
+/// The offered codec that matches a format with a payload type chosen by the client.
+fn of_its_own(format: &Format<'_>, offered_formats: &OfferedFormats) -> Option<PayloadParams> {
     let Meaning::Codec(spec) = format.meaning else {
         return None;
     };
-    let codec = codecs::spoken(spec)?;
-    let mut offered = menu.codecs.iter();
+    let codec = codecs::supported(spec)?;
+    let mut offered = offered_formats.codecs.iter();
     offered.find(|params| *params.pt() == codec).copied()
 }
 
@@ -247,7 +260,7 @@ fn normalised<'s>(
     )
 }
 
-/// The header extensions that were offered and are taken: id and URI.
+/// The offered header extensions that the client accepted: id and URI.
 fn extensions<'a>(section: &Section<'a>, offered: &Section<'_>) -> Vec<String> {
     let parse = |value: &str| {
         let mut fields = value.split_ascii_whitespace();

@@ -1,29 +1,29 @@
-//! The client's transport in an SDP: ICE credentials, and the DTLS fingerprint.
+//! The client's transport in an SDP: ICE credentials and DTLS fingerprint.
 
 use str0m::IceCreds;
 
 use super::read::{Section, shortened};
 use crate::peer::command::CommandError;
 
-/// Bytes of a SHA-256 fingerprint, as they are written.
+/// Length of a SHA-256 fingerprint as text.
 const SHA256_TEXT_BYTES: usize = 32 * 3 - 1;
 /// Length of a SHA-1 fingerprint as text.
 const SHA1_TEXT_BYTES: usize = 20 * 3 - 1;
 
-/// The client's end of the one transport of a session.
+/// The client's transport, which all m-lines of the session share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Transport<'a> {
     ufrag: &'a str,
     pwd: &'a str,
-    /// Hash function in lower case, and hexadecimal bytes.
+    /// Hash function in lower case, and the fingerprint as hexadecimal bytes.
     fingerprint: (&'static str, &'a str),
     setup: &'a str,
     is_lite: bool,
 }
 
 impl<'a> Transport<'a> {
-    /// Reads the transport from `sections`; the first section with a value counts. `session` comes after the m-lines
-    /// (RFC 8839 section 5.4).
+    /// Reads the transport from `sections`. The first section with a value is used. The session part comes after the
+    /// m-lines (RFC 8839 section 5.4).
     pub(super) fn read(sections: &[&Section<'a>]) -> Result<Self, CommandError> {
         let missing = |what: &str| CommandError::BadSdp(format!("the sdp has no {what}"));
         let credentials = sections
@@ -55,7 +55,7 @@ impl<'a> Transport<'a> {
         })
     }
 
-    /// Lines of a session's part.
+    /// Transport lines for the session part of an SDP.
     pub(super) fn lines(&self) -> String {
         let Self {
             ufrag,
@@ -78,8 +78,8 @@ impl<'a> Transport<'a> {
     }
 }
 
-/// A fingerprint with a hash function that the session library knows; names of hash functions are case-insensitive
-/// (RFC 8122 section 5).
+/// Parses a fingerprint with a hash function that the session library supports. Names of hash functions are
+/// case-insensitive (RFC 8122 section 5).
 fn fingerprint(value: &str) -> Option<(&'static str, &str)> {
     let (hash, bytes) = value.split_once(|c: char| c.is_ascii_whitespace())?;
     let bytes = bytes.trim_ascii();

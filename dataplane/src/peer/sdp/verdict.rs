@@ -1,4 +1,4 @@
-//! Result for each m-line of an offer.
+//! Decision about each m-line of an offer.
 
 use str0m::media::Mid;
 
@@ -7,14 +7,14 @@ use super::formats::Format;
 use super::read::{Direction, MediaLine};
 use super::simulcast::Layer;
 
-/// An m-line of the offer.
+/// An m-line of the offer with the decision about it.
 pub(super) struct Line<'a> {
     pub(super) media: MediaLine<'a>,
     pub(super) mid: Option<&'a str>,
     pub(super) verdict: Verdict<'a>,
 }
 
-/// Result for an m-line.
+/// Decision about an m-line.
 pub(super) enum Verdict<'a> {
     /// The m-line is answered with port 0, for this reason.
     Rejected(String),
@@ -24,7 +24,7 @@ pub(super) enum Verdict<'a> {
 
 /// An m-line that is negotiated.
 pub(super) struct Taken<'a> {
-    /// The session library's name of it.
+    /// The session library's mid.
     pub(super) name: Mid,
     /// Direction in the client's offer.
     pub(super) direction: Direction,

@@ -1,5 +1,5 @@
-//! The subscribing half of a session: subscriptions play on m-lines, which are negotiated one offer at a time and
-//! reused.
+//! The subscribing half of a session. Each subscription has an m-line; m-lines are negotiated one offer at a time and
+//! used again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{IceCreds, Rtc};
 
 use super::codecs;
-use super::codecs::{Accepted, Menu};
+use super::codecs::{Accepted, OfferedFormats};
 use super::command::{CommandError, CommandReply, CommandResult};
 use super::output::{OfferOut, Output, PeerEvent, PeerState, SubscriptionState};
 use subscriptions::Subscriptions;
@@ -34,34 +34,34 @@ use crate::srtp::RtcpOpener;
 
 /// State of a subscribe session.
 pub struct Subscriber {
-    /// Its subscriptions, by the keys that the shard uses.
+    /// Subscriptions of the session, by index.
     pub subscriptions: Subscriptions,
     /// m-lines of the session, in SDP order.
     pub slots: Vec<Slot>,
-    /// Keys, path and reports of its outgoing packets.
+    /// Keys, bandwidth estimate and report times for outgoing packets.
     pub send: Sender,
     by_track: HashMap<TrackKey, SubscriptionIndex>,
-    /// Formats of a subscription's publisher, if known.
+    /// Formats that the publisher of a subscription may send, if known.
     formats_by_sub: HashMap<SubscriptionIndex, TrackFormats>,
-    /// By the SSRC of media, and that of its retransmissions.
+    /// Index of the m-line by SSRC of media and of retransmissions.
     pub(super) slot_by_ssrc: HashMap<u32, usize>,
     pub(super) rtcp_opener: Option<RtcpOpener>,
     negotiation: Negotiation,
-    /// The client's ICE credentials in the last answer that was accepted.
+    /// The client's ICE credentials from its last accepted answer.
     pub(super) credentials: Option<IceCreds>,
-    /// Lines about its transport in that answer.
+    /// The client's transport lines from that answer.
     transport: Option<String>,
-    /// m-lines that the client rejected before there was a transport: they keep their places.
+    /// m-lines that the client rejected before it sent its transport; they keep their positions in the SDP.
     forgotten: Vec<String>,
-    /// Lines for its offers; see [`tcp_candidates`](crate::peer::sdp::candidates::tcp_candidates).
+    /// Candidate lines for our offers; see [`tcp_candidates`](crate::peer::sdp::candidates::tcp_candidates).
     tcp_candidates: Arc<str>,
-    /// Random source of first sequence numbers.
+    /// Random source for first sequence numbers.
     entropy: Entropy,
 }
 
-/// One m-line and its stream, which outlives what plays on it.
+/// One m-line and its outgoing stream. The stream outlives the subscriptions that use the m-line.
 pub struct Slot {
-    /// Its name in the SDP.
+    /// mid of the m-line.
     pub mid: Mid,
     /// Outgoing packets of the m-line.
     pub stream: Stream,
@@ -70,52 +70,52 @@ pub struct Slot {
     formats: Box<SlotFormats>,
 }
 
-/// What an m-line can carry; of no matter to a packet.
+/// Negotiated formats of an m-line; not needed to send a packet.
 #[derive(Default)]
 struct SlotFormats {
-    /// What was offered last.
-    menu: Menu,
-    /// What the client took of it; `None` until it has answered for what plays.
+    /// Codecs in the latest offer.
+    offered_formats: OfferedFormats,
+    /// Codecs that the client accepted; `None` before its answer for the current subscription.
     accepted: Option<Vec<Accepted>>,
-    /// Header extensions that the client takes as they are.
+    /// Identifiers of forwarded header extensions that the client accepted.
     carried: CarriedIds,
-    /// More is to be offered.
+    /// True when the next offer must have more codecs.
     is_outdated: bool,
 }
 
-/// Cache lines of an m-line that sealing touches, at most.
+/// Maximum number of cache lines of an m-line that sealing touches.
 const SLOT_LINES: usize = 8;
-/// Cache lines of a subscription that its verdict touches, at most.
+/// Maximum number of cache lines of a subscription that the decision for a packet touches.
 const SUBSCRIPTION_LINES: usize = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SlotState {
-    /// Nothing plays; may be used again.
+    /// No subscription uses the m-line; it can be used again.
     Free,
-    /// Nothing plays any more; the client was not told yet.
+    /// The subscription has ended; the client was not told yet.
     Ending,
-    /// This subscription plays on it.
+    /// This subscription uses the m-line.
     Playing(SubscriptionIndex),
-    /// The client does not take it (RFC 8829 section 5.2.2): it is never used again.
+    /// The client rejected the m-line (RFC 8829 section 5.2.2): it is never used again.
     Refused,
 }
 
 #[derive(Default)]
 struct Negotiation {
-    /// Of the latest offer.
+    /// Revision of the latest offer.
     revision: u64,
     /// Revision of the latest offer with an accepted answer.
     accepted: u64,
     outstanding: Option<Outstanding>,
-    /// Answers to it that could not be read.
+    /// Number of answers to the outstanding offer that could not be parsed.
     bad_answers: usize,
-    /// Something changed since the latest offer.
+    /// True when something changed since the latest offer.
     dirty: bool,
 }
 
 struct Outstanding {
     pending: SdpPendingOffer,
-    /// The session layer's offer.
+    /// The session library's offer, before formats were completed.
     written: String,
     offer: OfferOut,
 }
@@ -127,7 +127,7 @@ impl AsMut<Stream> for Slot {
 }
 
 impl Slot {
-    /// The subscription that plays on it.
+    /// The subscription that uses the m-line, if any.
     pub fn playing(&self) -> Option<SubscriptionIndex> {
         match self.state {
             SlotState::Playing(subscription) => Some(subscription),
@@ -167,7 +167,7 @@ impl Subscriber {
             .iter()
             .filter(|wanted| !self.by_track.contains_key(&wanted.track))
             .count();
-        // What a client refuses stays in its offers.
+        // m-lines that a client rejected remain in later offers, so they count.
         let refused = |slot: &&Slot| slot.state == SlotState::Refused;
         let refused = self.slots.iter().filter(refused).count();
         let (got, limit) = (
@@ -193,7 +193,7 @@ impl Subscriber {
         Ok(CommandReply::Done)
     }
 
-    /// Asks for the memory that sealing for it goes on with.
+    /// Prefetches the memory that sealing needs next.
     pub fn prefetch(&self) {
         self.send.prefetch();
         if let Some(slot) = self.slots.first() {
@@ -204,7 +204,7 @@ impl Subscriber {
         }
     }
 
-    /// And what that memory points to.
+    /// Prefetches the lists of codecs, whose pointers [`prefetch`](Self::prefetch) has loaded.
     pub fn prefetch_codecs(&self) {
         if let Some((_, subscription)) = self.subscriptions.iter().next()
             && let Some(codecs) = &subscription.codecs
@@ -213,24 +213,25 @@ impl Subscriber {
         }
     }
 
-    /// What subscription `sub` gets of `packet` of its track: on which m-line, how, and whether it is the
-    /// first of what flows. `is_full`: the socket has no room for another frame of its layer.
+    /// Decides whether subscription `sub` gets `packet` of its track. Returns the m-line, the outgoing numbers, and
+    /// whether the packet starts the forwarded media. `is_full`: the socket has no room for another frame of this
+    /// layer.
     pub fn plan(
         &mut self,
         sub: SubscriptionIndex,
         packet: &MediaPacket,
         is_full: bool,
     ) -> Result<Option<(usize, Planned, Verdict)>, DropReason> {
-        // It may have ended since it was told, and another one have its place.
+        // The subscription may have ended since it was scheduled, and another one may have its index.
         let subscription = self.subscriptions.get_mut(sub);
         let Some(subscription) = subscription.filter(|found| found.track == packet.track) else {
             return Ok(None);
         };
-        // Before the verdict: a packet that cannot be sent must not be what a switch begins with.
+        // Check this first: a packet that cannot be sent must not start a switch.
         let encoding = subscription.encoding(packet).ok_or(DropReason::NoCodec)?;
         let slot = subscription.slot.ok_or(DropReason::NoCodec)?;
         let (sealer, estimator) = self.send.keys().ok_or(DropReason::NotConnected)?;
-        let verdict = subscription.judge(packet);
+        let verdict = subscription.decide(packet);
         if verdict == Verdict::Skip {
             return Ok(None);
         }
@@ -240,15 +241,15 @@ impl Subscriber {
             is_measured: estimator.is_some(),
         };
         let planned = stream.plan(packet, verdict, encoding, cost)?;
-        // A switch is not shed: the subscriber would wait for the next keyframe.
+        // The first packet of a switch is not dropped, because the subscriber would wait for the next keyframe.
         if stream.sheds(packet, is_full && verdict == Verdict::Forward) {
-            // Its number is used: the receiver will ask for it again.
+            // The number remains used, so the receiver will request a retransmission.
             return Err(DropReason::FrameShed);
         }
         Ok(Some((slot, planned, verdict)))
     }
 
-    /// The track of subscription `sub`, once, if its publisher sends what the subscriber negotiated no codec for.
+    /// The track of subscription `sub` if the subscriber negotiated no codec that the publisher sends. Returned once.
     pub fn take_undecodable(
         &mut self,
         sub: SubscriptionIndex,
@@ -259,7 +260,7 @@ impl Subscriber {
         (is_wanted && subscription.cannot_be_decoded()).then_some(subscription.track)
     }
 
-    /// How long subscription `sub` waited for `packet`, which is sent to it `now`.
+    /// Times that subscription `sub` waited until `packet` was sent at `now`.
     pub fn waited(
         &mut self,
         sub: SubscriptionIndex,
@@ -271,8 +272,8 @@ impl Subscriber {
         samples.into_iter().flatten().flatten()
     }
 
-    /// Maps the codecs of the published track for subscription `index`, if its m-line is negotiated. What that was not
-    /// offered yet is offered.
+    /// Maps the codecs of the published track for subscription `index`, if its m-line is negotiated. Codecs that were
+    /// not offered yet are offered.
     pub fn connect(
         &mut self,
         rtc: &mut Rtc,
@@ -293,7 +294,7 @@ impl Subscriber {
         let map = codecs::map(accepted, &published.codecs);
         let usable = map.iter().any(Option::is_some);
         subscription.codecs = usable.then_some(map);
-        // What an offer that is under way adds may be what is needed.
+        // The outstanding offer may contain the missing codec.
         let is_settled = self.negotiation.outstanding.is_none();
         if !usable && is_settled && subscription.cannot_be_decoded() {
             out.drops.count(DropReason::NoCodec);
@@ -332,7 +333,7 @@ impl Subscriber {
             .iter()
             .map(|(_, subscription)| SubscriptionState {
                 track: subscription.track,
-                wish: subscription.wish,
+                params: subscription.params,
                 mid: subscription
                     .slot
                     .map(|slot| self.slots[slot].mid.to_string())
@@ -353,12 +354,12 @@ impl Subscriber {
     }
 
     fn put(&mut self, wanted: Wanted) {
-        let (track, wish) = (wanted.track, wanted.wish);
+        let (track, params) = (wanted.track, wanted.params);
         if let Some(index) = self.by_track.get(&track) {
             let subscription = &mut self.subscriptions[*index];
-            subscription.wish = wish;
+            subscription.params = params;
             if subscription.kind.is_audio() {
-                subscription.aim((!wish.paused).then_some(crate::key::LayerIndex(0)));
+                subscription.set_target((!params.paused).then_some(crate::key::LayerIndex(0)));
             }
             return;
         }
@@ -387,7 +388,7 @@ impl Subscriber {
     }
 }
 
-/// The ids of what we write, of those that one byte can say.
+/// Identifiers of the extensions that we write, if they fit the one-byte form.
 fn extension_ids(map: &ExtensionMap) -> ExtensionIds {
     let id = |extension| map.id_of(extension).filter(|id| EXTENSION_IDS.contains(id));
     ExtensionIds {

@@ -1,4 +1,4 @@
-//! Offers to a subscriber, one at a time, and its answers: the tracks of m-lines, and the accepted codecs.
+//! Negotiation with a subscriber: offers, one at a time, and answers. Decides which m-line each subscription uses.
 
 use str0m::Rtc;
 use str0m::change::{SdpAnswer, SdpApi};
@@ -14,12 +14,12 @@ use crate::peer::command::{CommandError, CommandReply, CommandResult};
 use crate::peer::output::OfferOut;
 use crate::peer::output::{Output, PeerEvent};
 use crate::peer::sdp::ours::{self, OfferedLine};
-use crate::peer::sdp::theirs::{Answer, Asked};
+use crate::peer::sdp::theirs::{Answer, OutstandingOffer};
 use crate::peer::{codecs, sdp};
 use crate::send::stream::Stream;
 
 impl Subscriber {
-    /// The client's answer to the outstanding offer.
+    /// Handles the client's answer to the outstanding offer.
     pub(in crate::peer) fn accept_answer(
         &mut self,
         rtc: &mut Rtc,
@@ -27,12 +27,12 @@ impl Subscriber {
         text: &str,
         out: &mut Output,
     ) -> CommandResult {
-        // Reading an answer costs time: only the one that is waited for is read.
+        // Parsing an answer costs time, so only the answer to the outstanding offer is parsed.
         let outstanding = self.negotiation.outstanding.as_ref();
         let outstanding = outstanding.map(|outstanding| outstanding.offer.revision);
         if outstanding != Some(revision) {
             if revision == self.negotiation.accepted {
-                return Ok(CommandReply::Done); // repeated
+                return Ok(CommandReply::Done); // a repeated command
             }
             let outstanding = outstanding.map_or("none".into(), |revision| revision.to_string());
             return Err(CommandError::StaleAnswer {
@@ -55,7 +55,7 @@ impl Subscriber {
         self.negotiation.bad_answers = 0;
         let accepted = parsed.map(|parsed| rtc.sdp_api().accept_answer(pending, parsed));
         if let Some(Err(error)) = accepted {
-            // Both sides now disagree on the m-lines, and no later offer can mend that.
+            // Both sides disagree on the m-lines now, and no later offer can repair this.
             out.events
                 .push(PeerEvent::Closed(format!("bad answer: {error}")));
             return Err(CommandError::BadSdp(error.to_string()));
@@ -69,12 +69,16 @@ impl Subscriber {
         Ok(CommandReply::Done)
     }
 
-    /// The client's answer, and what the session layer reads of it.
+    /// Parses the client's answer; also returns the normalised answer that the session layer reads.
     fn read_answer(&self, text: &str) -> Result<(Answer, Option<SdpAnswer>), CommandError> {
         let outstanding = self.negotiation.outstanding.as_ref();
-        let asked = Asked {
+        let asked = OutstandingOffer {
             written: outstanding.map_or("", |outstanding| &outstanding.written),
-            menus: self.slots.iter().map(|slot| &slot.formats.menu).collect(),
+            offered_formats: self
+                .slots
+                .iter()
+                .map(|slot| &slot.formats.offered_formats)
+                .collect(),
             forgotten: self.forgotten.len(),
             transport: self.transport.as_deref(),
         };
@@ -85,7 +89,7 @@ impl Subscriber {
         Ok((answer, parsed))
     }
 
-    /// Handles the client's answer for each m-line: subscriptions on rejected m-lines end.
+    /// Applies the answer for each m-line: subscriptions on rejected m-lines end.
     fn answered(&mut self, answer: Answer, out: &mut Output) {
         if let Some((credentials, lines)) = answer.transport {
             self.credentials = Some(credentials);
@@ -110,9 +114,10 @@ impl Subscriber {
             }
         }
         if answer.normalised.is_none() {
-            // The session layer knows nothing of these m-lines: the next ones have their places (RFC 8829 section 5.2.2).
+            // The session layer knows nothing of these m-lines: the next ones take their positions (RFC 8829 section
+            // 5.2.2).
             for (index, slot) in self.slots.drain(..).enumerate() {
-                let line = ours::forgotten(&slot.mid, &slot.formats.menu);
+                let line = ours::forgotten(&slot.mid, &slot.formats.offered_formats);
                 match self.forgotten.get_mut(index) {
                     Some(known) => *known = line,
                     None => self.forgotten.push(line),
@@ -128,7 +133,7 @@ impl Subscriber {
         out.events.push(PeerEvent::Unsubscribed(ended));
     }
 
-    /// An answer could not be read. The client may send another one, and not for ever.
+    /// Counts an answer that could not be parsed. The client may try again, up to `MAX_BAD_ANSWERS` times.
     fn bad_answer(&mut self, error: &CommandError, out: &mut Output) {
         self.negotiation.bad_answers += 1;
         if self.negotiation.bad_answers > MAX_BAD_ANSWERS {
@@ -137,7 +142,7 @@ impl Subscriber {
         }
     }
 
-    /// What the publisher of subscription `index` may send: its m-line has to offer all of that.
+    /// Stores the formats that the publisher of subscription `index` may send. Its m-line must offer all of them.
     pub(super) fn learn(&mut self, index: SubscriptionIndex, published: &TrackInfo) {
         let mut formats = TrackFormats {
             codecs: published.codecs.clone(),
@@ -151,18 +156,20 @@ impl Subscriber {
         if self.formats_by_sub.get(&index) == Some(&formats) {
             return;
         }
-        let menu = codecs::menu(subscription.kind, Some(&formats));
+        let offered_formats = codecs::offered_formats(subscription.kind, Some(&formats));
         self.formats_by_sub.insert(index, formats);
         let slot = subscription.slot.map(|slot| &mut self.slots[slot]);
-        if let Some(slot) = slot.filter(|slot| !slot.formats.menu.covers(&menu)) {
+        if let Some(slot) =
+            slot.filter(|slot| !slot.formats.offered_formats.covers(&offered_formats))
+        {
             slot.formats.is_outdated = true;
             self.negotiation.dirty = true;
         }
     }
 
-    /// The publisher of subscription `index` sends its codec number `codec`, and the subscriber negotiated none for it.
-    /// Some clients answer with the first codec of an offer alone, so this one is offered first; and they keep to the
-    /// codec of an m-line, so it is another one. False when that was done, and the subscriber has to be told.
+    /// Handles a publisher that sends its codec number `codec`, for which subscription `index` negotiated no decoder.
+    /// Some clients answer only with the first codec of an offer, and never change the codec of an m-line. So the codec
+    /// is offered first, on another m-line. False when this was tried already: then the subscriber must be told.
     pub fn offer_first(
         &mut self,
         rtc: &mut Rtc,
@@ -174,14 +181,14 @@ impl Subscriber {
             return true;
         };
         if self.negotiation.outstanding.is_some() {
-            subscription.reset_undecodable(); // what is offered may help
+            subscription.reset_undecodable(); // the outstanding offer may help
             return true;
         }
         let Some(slot) = subscription.slot else {
             return false;
         };
         let was_offered = |sent: &CodecSpec| {
-            let first = self.slots[slot].formats.menu.codecs.first();
+            let first = self.slots[slot].formats.offered_formats.codecs.first();
             first.is_some_and(|first| codecs::decodes(first, sent))
         };
         let sent = published.codecs.get(usize::from(codec));
@@ -200,7 +207,7 @@ impl Subscriber {
         true
     }
 
-    /// Makes the next offer, unless one is outstanding or nothing changed.
+    /// Makes the next offer, if something changed and no offer is outstanding.
     pub(super) fn negotiate(&mut self, rtc: &mut Rtc, out: &mut Output) {
         if !self.negotiation.dirty || self.negotiation.outstanding.is_some() {
             return;
@@ -215,7 +222,7 @@ impl Subscriber {
         let written = offer.to_sdp_string();
         let slots = self.slots.iter();
         let lines = slots.map(|slot| OfferedLine {
-            menu: &slot.formats.menu,
+            offered_formats: &slot.formats.offered_formats,
             is_refused: slot.state == SlotState::Refused,
         });
         let lines: Vec<OfferedLine<'_>> = lines.collect();
@@ -234,7 +241,7 @@ impl Subscriber {
         out.events.push(PeerEvent::Offer(offer));
     }
 
-    /// Ends m-lines of what has ended, and finds m-lines for what has none.
+    /// PacketAddresses m-lines of ended subscriptions, and assigns m-lines to new subscriptions.
     fn change_lines(&mut self, api: &mut SdpApi<'_>) {
         let mut free: Vec<usize> = (0..self.slots.len())
             .filter(|slot| self.slots[*slot].state == SlotState::Free)
@@ -247,8 +254,9 @@ impl Subscriber {
             if let SlotState::Playing(index) = slot.state
                 && std::mem::take(&mut slot.formats.is_outdated)
             {
-                slot.formats.menu = codecs::menu(slot.kind, self.formats_by_sub.get(&index));
-                // The session layer makes no offer without a change that it knows of.
+                slot.formats.offered_formats =
+                    codecs::offered_formats(slot.kind, self.formats_by_sub.get(&index));
+                // The session layer makes an offer only after a change that it knows of.
                 api.set_direction(slot.mid, Direction::Inactive);
                 api.set_direction(slot.mid, Direction::SendOnly);
             }
@@ -283,7 +291,7 @@ impl Subscriber {
             };
             let formats = self.formats_by_sub.get(&index);
             *self.slots[slot].formats = SlotFormats {
-                menu: codecs::menu(subscription.kind, formats),
+                offered_formats: codecs::offered_formats(subscription.kind, formats),
                 ..SlotFormats::default()
             };
             self.slots[slot].state = SlotState::Playing(index);
@@ -291,7 +299,7 @@ impl Subscriber {
         }
     }
 
-    /// What the track that plays on m-line `mid` is played in sync with.
+    /// The lip sync group of the track on m-line `mid`.
     fn group_on(&self, mid: &str) -> Option<&SyncGroup> {
         let slot = self.slots.iter().find(|slot| *slot.mid == *mid)?;
         self.subscriptions[slot.playing()?].group.as_deref()

@@ -7,7 +7,7 @@ use slab::Slab;
 use crate::key::SubscriptionIndex;
 use crate::media::subscription::Subscription;
 
-/// See the module's documentation.
+/// Subscriptions of one session. An index is reused after its subscription ended.
 #[derive(Default)]
 pub struct Subscriptions(Slab<Subscription>);
 
@@ -17,12 +17,12 @@ impl Subscriptions {
         named(self.0.insert(subscription))
     }
 
-    /// Takes out the one at `index`, which has to be there.
+    /// Removes the subscription at `index`, which must exist.
     pub fn remove(&mut self, index: SubscriptionIndex) -> Subscription {
         self.0.remove(index.0 as usize)
     }
 
-    /// The one at `index`.
+    /// The subscription at `index`, if it exists.
     pub fn get_mut(&mut self, index: SubscriptionIndex) -> Option<&mut Subscription> {
         self.0.get_mut(index.0 as usize)
     }
@@ -42,12 +42,12 @@ impl Subscriptions {
         self.iter().map(|(index, _)| index).collect()
     }
 
-    /// How many there are.
+    /// Number of subscriptions of the session.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// True when there is none.
+    /// True when there is no subscription.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

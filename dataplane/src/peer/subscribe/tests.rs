@@ -7,7 +7,7 @@ use crate::ice::credentials::IceKey;
 use crate::io::entropy::Entropy;
 use crate::key::SessionKey;
 use crate::limits::{ANSWER_BYTES_BESIDES, ANSWER_BYTES_PER_M_LINE, MAX_BAD_ANSWERS};
-use crate::media::layer_allocation::Wish;
+use crate::media::layer_allocation::SubscriptionParams;
 use crate::media::subscription::SyncGroup;
 use crate::peer::build::PeerFactory;
 use crate::peer::command::Command;
@@ -30,7 +30,7 @@ fn wanted(track: u64, kind: MediaKind, group: Option<(&str, &str)>) -> Wanted {
     Wanted {
         track: TrackKey(track),
         kind,
-        wish: Wish::default(),
+        params: SubscriptionParams::default(),
         group: group.map(|(stream, cname)| SyncGroup {
             stream: stream.into(),
             cname: cname.into(),
@@ -39,7 +39,7 @@ fn wanted(track: u64, kind: MediaKind, group: Option<(&str, &str)>) -> Wanted {
     }
 }
 
-/// The offer that comes of it.
+/// Changes the subscriptions of `peer`, and returns the offer that results.
 fn offered(peer: &mut Peer, put: Vec<Wanted>, remove: &[u64], now: Instant) -> OfferOut {
     let remove = remove.iter().map(|track| TrackKey(*track)).collect();
     let mut out = Output::default();
@@ -154,19 +154,19 @@ fn only_the_answer_that_is_waited_for_is_read() {
     assert!(out.events.iter().any(ended));
 }
 
-/// What a client says to each m-line: `0`, `inactive`, or the payload types that it takes and lines about them.
-type Said<'a> = (&'a str, &'a str);
+/// A client's answer for one m-line: `0`, `inactive`, or payload types with attribute lines.
+type LineAnswer<'a> = (&'a str, &'a str);
 
-/// A client's answer, written by hand; without transport when all is rejected, as browsers do it.
-fn answer_of(offer: &str, said: &[Said<'_>]) -> String {
+/// A client's answer; without transport when all m-lines are rejected, as browsers do.
+fn answer_of(offer: &str, answers: &[LineAnswer<'_>]) -> String {
     let transport = format!(
         "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=setup:active\r\na=fingerprint:sha-256 {}\r\n",
         ["0A"; 32].join(":")
     );
     let mut sdp = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n".to_owned();
     let sections: Vec<&str> = offer.split("\r\nm=").skip(1).collect();
-    assert_eq!(sections.len(), said.len());
-    for (section, (what, lines)) in sections.iter().zip(said) {
+    assert_eq!(sections.len(), answers.len());
+    for (section, (what, lines)) in sections.iter().zip(answers) {
         let kind = section.split(' ').next().unwrap();
         let mid = section
             .lines()
@@ -185,9 +185,14 @@ fn answer_of(offer: &str, said: &[Said<'_>]) -> String {
     sdp
 }
 
-fn say(peer: &mut Peer, offer: &OfferOut, said: &[Said<'_>], now: Instant) -> Vec<PeerEvent> {
+fn send_answer(
+    peer: &mut Peer,
+    offer: &OfferOut,
+    answers: &[LineAnswer<'_>],
+    now: Instant,
+) -> Vec<PeerEvent> {
     let mut out = Output::default();
-    let sdp = answer_of(&offer.sdp, said);
+    let sdp = answer_of(&offer.sdp, answers);
     let revision = offer.revision;
     peer.apply(Command::Answer { revision, sdp }, now, &mut out)
         .unwrap();
@@ -215,7 +220,7 @@ fn group_of(sdp: &str) -> Option<usize> {
 }
 
 fn ours(pt: u8) -> str0m::format::PayloadParams {
-    let mut params = codecs::SPOKEN.params().iter();
+    let mut params = codecs::SUPPORTED.params().iter();
     *params.find(|params| *params.pt() == pt).unwrap()
 }
 
@@ -229,7 +234,7 @@ fn formats(pts: &[u8], is_stereo: bool) -> TrackFormats {
     }
 }
 
-/// A wish for a track of which is known what its publisher may send.
+/// A subscription to a track whose publisher's formats are known.
 fn known(track: u64, kind: MediaKind, formats: TrackFormats) -> Wanted {
     Wanted {
         formats: Some(Arc::new(formats)),
@@ -257,7 +262,7 @@ fn subscription_to(peer: &mut Peer, track: u64) -> SubscriptionIndex {
     found.unwrap().0
 }
 
-/// What the subscriber gets the codecs of a published track as; and what that makes it offer.
+/// Connects a published track. Returns the codecs of the subscription, and the offer that results, if any.
 fn connected(
     peer: &mut Peer,
     track: u64,
@@ -281,17 +286,16 @@ fn connected(
     (pts, offer)
 }
 
-const OPUS: Said<'static> = ("111", "a=rtpmap:111 opus/48000/2\r\n");
-const VP8: Said<'static> = ("96", "a=rtpmap:96 VP8/90000\r\n");
+const OPUS: LineAnswer<'static> = ("111", "a=rtpmap:111 opus/48000/2\r\n");
+const VP8: LineAnswer<'static> = ("96", "a=rtpmap:96 VP8/90000\r\n");
 
-const H264: Said<'static> = (
+const H264: LineAnswer<'static> = (
     "108",
     "a=rtpmap:108 H264/90000\r\na=fmtp:108 packetization-mode=1;profile-level-id=42e01f\r\n",
 );
 
 #[test]
-fn who_took_the_first_codec_alone_is_offered_the_one_that_is_sent_first_and_told_only_if_it_refuses()
- {
+fn a_client_that_answers_with_the_first_codec_only_is_offered_the_sent_codec_first() {
     let now = Instant::now();
     let of = formats(&[96, 108], false); // and it sends its number 1
     for (answer, map, is_told) in [
@@ -301,7 +305,7 @@ fn who_took_the_first_codec_alone_is_offered_the_one_that_is_sent_first_and_told
         let mut peer = subscriber(now);
         let put = vec![known(1, MediaKind::Video, of.clone())];
         let offer = offered(&mut peer, put, &[], now);
-        say(&mut peer, &offer, &[VP8], now);
+        send_answer(&mut peer, &offer, &[VP8], now);
         let first = connected(&mut peer, 1, &of);
         assert_eq!(first.0, Some(vec![Some(96), None]));
         let sub = subscription_to(&mut peer, 1);
@@ -322,7 +326,7 @@ fn who_took_the_first_codec_alone_is_offered_the_one_that_is_sent_first_and_told
         let mut out = Output::default();
         assert!(peer.offer_first(sub, 1, &published(1, &of), &mut out));
         assert!(out.events.is_empty(), "the answer is waited for");
-        say(&mut peer, &again, &[("inactive", ""), answer], now);
+        send_answer(&mut peer, &again, &[("inactive", ""), answer], now);
         let (mapped, offer) = connected(&mut peer, 1, &of);
         assert_eq!(mapped, Some(map.to_vec()));
         assert!(offer.is_none());
@@ -344,7 +348,7 @@ fn a_publisher_that_changes_its_codec_again_and_again_does_not_make_offers_for_e
     for turn in 0..20 {
         let mut answers = vec![("inactive", ""); turn];
         answers.push(if turn % 2 == 0 { VP8 } else { H264 });
-        say(&mut peer, &offer, &answers, now);
+        send_answer(&mut peer, &offer, &answers, now);
         connected(&mut peer, 1, &of);
         let sub = subscription_to(&mut peer, 1);
         let mut out = Output::default();
@@ -372,7 +376,7 @@ fn a_rejected_m_line_ends_its_subscription_and_is_never_used_again() {
             wanted(2, MediaKind::Video, None),
         ];
         let offer = offered(&mut peer, put, &[], now);
-        let events = say(&mut peer, &offer, &[OPUS, (refusal, "")], now);
+        let events = send_answer(&mut peer, &offer, &[OPUS, (refusal, "")], now);
         assert_eq!(rejected(&events), [2]);
         let ended =
             |event: &PeerEvent| matches!(event, PeerEvent::Unsubscribed(ended) if ended.len() == 1);
@@ -389,7 +393,7 @@ fn a_rejected_m_line_ends_its_subscription_and_is_never_used_again() {
         );
         let tracks: Vec<u64> = offer.mids.iter().map(|(_, track)| track.0).collect();
         assert_eq!(tracks, [1, 3]);
-        let events = say(&mut peer, &offer, &[OPUS, (refusal, ""), VP8], now);
+        let events = send_answer(&mut peer, &offer, &[OPUS, (refusal, ""), VP8], now);
         assert_eq!(rejected(&events), [0; 0]);
         assert_eq!(
             connected(&mut peer, 3, &formats(&[96], false)).0,
@@ -408,7 +412,7 @@ fn when_a_client_rejects_all_it_is_offered_later_m_lines_have_their_places() {
     ];
     let offer = offered(&mut peer, put, &[], now);
     let before: Vec<String> = offer.mids.iter().map(|(mid, _)| mid.clone()).collect();
-    let events = say(&mut peer, &offer, &[("0", ""), ("0", "")], now);
+    let events = send_answer(&mut peer, &offer, &[("0", ""), ("0", "")], now);
     assert_eq!(rejected(&events), [1, 2]);
     let offer = offered(&mut peer, vec![wanted(3, MediaKind::Audio, None)], &[], now);
     let lines = m_lines(&offer.sdp);
@@ -423,7 +427,7 @@ fn when_a_client_rejects_all_it_is_offered_later_m_lines_have_their_places() {
     );
     assert_eq!(group_of(&offer.sdp), Some(1));
     assert_eq!(
-        rejected(&say(&mut peer, &offer, &[OPUS, ("0", "")], now)),
+        rejected(&send_answer(&mut peer, &offer, &[OPUS, ("0", "")], now)),
         [0; 0]
     );
     assert_eq!(
@@ -438,7 +442,7 @@ fn when_a_client_rejects_all_it_is_offered_later_m_lines_have_their_places() {
     assert_eq!(m_lines(&offer.sdp).len(), 3);
     assert_eq!(group_of(&offer.sdp), Some(3));
     assert_eq!(
-        rejected(&say(&mut peer, &offer, &[OPUS, VP8, VP8], now)),
+        rejected(&send_answer(&mut peer, &offer, &[OPUS, VP8, VP8], now)),
         [0; 0]
     );
 }
@@ -464,13 +468,13 @@ fn a_client_that_answers_with_one_codec_plays_each_track_on_an_m_line_that_is_us
     );
     assert!(!offer.sdp.contains("VP8"), "the publisher cannot send it");
     // The number says which codec is meant: the profile is left out.
-    let said = [("108", "a=rtpmap:108 H264/90000\r\n"), OPUS];
-    say(&mut peer, &offer, &said, now);
+    let answers = [("108", "a=rtpmap:108 H264/90000\r\n"), OPUS];
+    send_answer(&mut peer, &offer, &answers, now);
     let (pts, offer) = connected(&mut peer, 1, &h264);
     assert_eq!((pts, offer.is_none()), (Some(vec![Some(108)]), true));
 
     let offer = offered(&mut peer, Vec::new(), &[1], now);
-    say(&mut peer, &offer, &[("inactive", ""), OPUS], now);
+    send_answer(&mut peer, &offer, &[("inactive", ""), OPUS], now);
     let vp8 = formats(&[96], false);
     let offer = offered(
         &mut peer,
@@ -486,7 +490,7 @@ fn a_client_that_answers_with_one_codec_plays_each_track_on_an_m_line_that_is_us
         None,
         "not before the client has answered"
     );
-    say(&mut peer, &offer, &[VP8, OPUS], now);
+    send_answer(&mut peer, &offer, &[VP8, OPUS], now);
     assert_eq!(connected(&mut peer, 3, &vp8).0, Some(vec![Some(96)]));
 }
 
@@ -497,7 +501,7 @@ fn a_clients_own_payload_types_are_what_it_is_sent() {
     let offer = offered(&mut peer, vec![wanted(1, MediaKind::Video, None)], &[], now);
     let lines = "a=rtpmap:120 VP8/90000\r\na=rtpmap:96 H264/90000\r\n\
                  a=fmtp:96 packetization-mode=1;profile-level-id=42e01f\r\na=rtpmap:121 rtx/90000\r\na=fmtp:121 apt=120\r\n";
-    say(&mut peer, &offer, &[("120 96 121", lines)], now);
+    send_answer(&mut peer, &offer, &[("120 96 121", lines)], now);
     let (pts, _) = connected(&mut peer, 1, &formats(&[96, 108, 45], false));
     assert_eq!(pts, Some(vec![Some(120), Some(96), None]));
     let subscriber = peer.subscriber().unwrap();
@@ -521,7 +525,7 @@ fn what_a_publisher_may_send_besides_is_offered_when_it_is_known() {
         now,
     );
     assert!(!offer.sdp.contains("stereo"));
-    say(&mut peer, &offer, &[OPUS], now);
+    send_answer(&mut peer, &offer, &[OPUS], now);
     assert!(connected(&mut peer, 1, &mono).1.is_none());
     let (pts, offer) = connected(&mut peer, 1, &formats(&[111], true));
     assert_eq!(pts, Some(vec![Some(111)]), "it goes on meanwhile");
@@ -534,7 +538,7 @@ fn what_a_publisher_may_send_besides_is_offered_when_it_is_known() {
         offer.sdp
     );
     assert_eq!(groups(&offer.sdp)[0].0, "a=sendonly");
-    say(&mut peer, &offer, &[OPUS], now);
+    send_answer(&mut peer, &offer, &[OPUS], now);
     let (pts, offer) = connected(&mut peer, 1, &formats(&[111], true));
     assert_eq!((pts, offer.is_none()), (Some(vec![Some(111)]), true));
 }

@@ -19,7 +19,7 @@ const GROUP_VECTORS: usize = 4;
 const GROUP_BYTES: usize = GROUP_VECTORS * VECTOR_BYTES;
 const VECTOR_BLOCKS: usize = VECTOR_BYTES / BLOCK_BYTES;
 
-/// Whether the processor has all instructions of this file.
+/// True when the processor has all instructions used in this file.
 pub(super) fn is_available() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
@@ -30,7 +30,7 @@ pub(super) fn is_available() -> bool {
         && is_x86_feature_detected!("pclmulqdq")
 }
 
-/// Functions compiled for these processors alone.
+/// Defines functions that are compiled for these processors only.
 macro_rules! wide {
     ($($(#[$doc:meta])* $visible:vis fn $name:ident $(<$(const $n:ident: usize),+>)? ($($arguments:tt)*) $(-> $result:ty)? $body:block)*) => {
         $(
@@ -42,13 +42,13 @@ macro_rules! wide {
     };
 }
 
-/// What encrypts the packet: its keys, four of each, and the next four counters, bytes reversed.
+/// Key stream of a packet: round keys, repeated four times, and the next four counters with reversed bytes.
 struct Stream {
     keys: [__m512i; MAX_ROUND_KEYS],
     counters: __m512i,
 }
 
-/// Products that wait for their reduction, by the halves they are of.
+/// Products that are not reduced yet, by their halves.
 struct Products {
     low: __m512i,
     middle: __m512i,
@@ -56,7 +56,7 @@ struct Products {
 }
 
 wide! {
-    /// The key schedule of `key`, 16 or 32 bytes, and the powers of what it makes of zeros.
+    /// Expands `key` of 16 or 32 bytes: the round keys, and the powers of the hash key.
     pub(super) fn expand(key: &[u8], expanded: &mut Key) {
         schedule(key, &mut expanded.round_keys);
         let zeros = _mm_setzero_si128();
@@ -72,7 +72,7 @@ wide! {
         }
     }
 
-    /// Encrypts `body` in place; the tag that authenticates it and `clear`.
+    /// Encrypts `body` in place. Returns the tag that authenticates `body` and `clear`.
     pub(super) fn seal(key: &Key, nonce: &Nonce, clear: &[u8], body: &mut [u8]) -> Tag {
         if key.is_long {
             seal_rounds::<14>(key, nonce, clear, body)
@@ -100,7 +100,7 @@ wide! {
         store_block(_mm_xor_si128(_mm_shuffle_epi8(hash, _mm512_castsi512_si128(reverse())), tag_stream))
     }
 
-    /// Hashes what is authenticated only.
+    /// Hashes the bytes that are authenticated but not encrypted.
     fn authenticate(key: &Key, clear: &[u8]) -> __m128i {
         let mut hash = _mm_setzero_si128();
         for chunk in clear.chunks(VECTOR_BYTES) {
@@ -129,8 +129,7 @@ wide! {
         reduce(products)
     }
 
-    /// Encrypts and hashes what is left, sixteen blocks of which the last is not whole at most, and hashes the
-    /// lengths.
+    /// Encrypts and hashes the rest, at most sixteen blocks of which the last may be partial, and hashes the lengths.
     fn last<const ROUNDS: usize>(key: &Key, stream: &mut Stream, (hash, lengths): (__m128i, __m128i), rest: &mut [u8]) -> __m128i {
         let lengths = _mm512_zextsi128_si512(lengths);
         let hash = _mm512_zextsi128_si512(hash);
@@ -148,7 +147,7 @@ wide! {
         reduce(multiply(_mm512_xor_si512(lengths, hash), power(key, 1)))
     }
 
-    /// Encrypts what is left; its products, the first with power `height` of the hash key.
+    /// Encrypts the rest. Returns its products; the first block is multiplied by power `height` of the hash key.
     fn few<const ROUNDS: usize>(key: &Key, stream: &mut Stream, (hash, height): (__m512i, usize), rest: &mut [u8]) -> Products {
         if rest.len() <= 2 * VECTOR_BYTES {
             few_with(key, &next::<ROUNDS, 2>(stream), (hash, height), rest)
@@ -171,7 +170,7 @@ wide! {
         products
     }
 
-    /// The counters of a packet begin with that of the tag.
+    /// The first counter of a packet belongs to the tag.
     fn start<const ROUNDS: usize>(key: &Key, counter: __m128i) -> Stream {
         let mut keys = [_mm512_setzero_si512(); MAX_ROUND_KEYS];
         for (key, round) in keys.iter_mut().zip(&key.round_keys[..=ROUNDS]) {
@@ -185,7 +184,7 @@ wide! {
         }
     }
 
-    /// The next vectors of key stream.
+    /// The next vectors of the key stream.
     fn next<const ROUNDS: usize, const VECTORS: usize>(stream: &mut Stream) -> [__m512i; VECTORS] {
         let step = _mm512_set_epi32(0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4);
         let mut blocks = [_mm512_setzero_si512(); VECTORS];
@@ -213,7 +212,7 @@ wide! {
         _mm_aesenclast_si128(block, load_block(&key.round_keys[ROUNDS]))
     }
 
-    /// Four powers of the hash key, the highest `height`; none below the first.
+    /// Four consecutive powers of the hash key, the highest is `height`; zero below the first power.
     fn power(key: &Key, height: usize) -> __m512i {
         load_some(&key.powers.as_flattened()[(POWERS - height) * BLOCK_BYTES..])
     }
@@ -238,7 +237,7 @@ wide! {
         }
     }
 
-    /// The sum of the four, modulo the polynomial: the lower half folded twice, 64 bits at a time.
+    /// The sum of the four products, modulo the polynomial: the lower half is folded twice, 64 bits at a time.
     fn reduce(products: Products) -> __m128i {
         let polynomial = load_block(&POLYNOMIAL.to_le_bytes());
         let (low, middle, high) = (sum(products.low), sum(products.middle), sum(products.high));
@@ -254,7 +253,7 @@ wide! {
         _mm_xor_si128(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
     }
 
-    /// Each block with its bytes the other way round.
+    /// Each block with its bytes reversed.
     fn reversed(blocks: __m512i) -> __m512i {
         _mm512_shuffle_epi8(blocks, reverse())
     }
@@ -263,7 +262,7 @@ wide! {
         _mm512_broadcast_i32x4(_mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
     }
 
-    /// The key schedule (FIPS 197 section 5.2), words of four bytes.
+    /// The key schedule (FIPS 197 section 5.2), in words of four bytes.
     fn schedule(key: &[u8], round_keys: &mut [[u8; BLOCK_BYTES]; MAX_ROUND_KEYS]) {
         let words = key.len() / 4;
         let all = round_keys.as_flattened_mut();
@@ -286,7 +285,7 @@ wide! {
         }
     }
 
-    /// Each byte through the S-box, by the processor: no table that the cache could tell about.
+    /// Passes each byte through the S-box with an AES instruction, because a table would leak through the cache.
     fn substitute(word: [u8; 4]) -> [u8; 4] {
         let words = _mm_set1_epi32(i32::from_le_bytes(word));
         _mm_cvtsi128_si32(_mm_aeskeygenassist_si128::<0>(words)).to_le_bytes()

@@ -1,9 +1,9 @@
-//! Calls code that is compiled for processors with these instructions.
+//! Calls functions that are compiled for processors with wide vectors.
 
 use super::avx512;
 use super::key::{Key, Nonce, Tag};
 
-/// [`avx512::expand`] where the processor has it; false where not.
+/// [`avx512::expand`]; false if the processor does not support it.
 pub(super) fn expand(key: &[u8], expanded: &mut Key) -> bool {
     let is_available = avx512::is_available();
     if is_available {

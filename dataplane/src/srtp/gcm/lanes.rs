@@ -40,7 +40,7 @@ pub(super) fn store(bytes: &mut [u8; VECTOR_BYTES], vector: __m512i) {
     unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), vector) }
 }
 
-/// The first 64 of `bytes`, or as many as there are and then zeros.
+/// Loads the first 64 of `bytes`; if there are fewer, the rest is zero.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn load_some(bytes: &[u8]) -> __m512i {
@@ -48,7 +48,7 @@ pub(super) fn load_some(bytes: &[u8]) -> __m512i {
     unsafe { _mm512_maskz_loadu_epi8(mask_of(bytes.len()), bytes.as_ptr().cast()) }
 }
 
-/// As much of `vector` as `bytes` has room for.
+/// Stores as many bytes of `vector` as `bytes` has space for.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn store_some(bytes: &mut [u8], vector: __m512i) {
@@ -58,7 +58,7 @@ pub(super) fn store_some(bytes: &mut [u8], vector: __m512i) {
     }
 }
 
-/// A mask of the first `bytes` of a vector.
+/// A mask of the first `bytes` bytes of a vector.
 #[inline]
 pub(super) fn mask_of(bytes: usize) -> __mmask64 {
     if bytes < VECTOR_BYTES {

@@ -64,7 +64,7 @@ fn what_is_sealed_is_what_the_designers_of_gcm_say() {
     }
 }
 
-/// Else everything would be sealed by the library, and the other tests here would test nothing.
+/// Without our implementation the library would encrypt everything, and the other tests here would test nothing.
 #[test]
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 fn the_code_is_used_where_the_processor_has_the_instructions() {
@@ -90,8 +90,8 @@ fn the_code_is_used_where_the_processor_has_the_instructions() {
     }
 }
 
-/// Whole groups, parts of groups, parts of blocks; clear parts of every header length and longer. Bytes beside the
-/// packet do not change.
+/// Whole groups, partial groups, partial blocks, with clear parts of each header length and longer. Bytes beside the
+/// packet must not change.
 #[test]
 fn packets_of_every_length_are_sealed_as_the_library_does() {
     const BESIDE: usize = 64;

@@ -10,13 +10,13 @@ use crate::limits::{
 };
 
 impl Rig {
-    /// True if the shard would be woken at once.
+    /// True if the shard would wake up immediately.
     fn is_ready(&self) -> bool {
         let mut set = [PollFd::new(&self.streams, PollFlags::IN)];
         rustix::event::poll(&mut set, Some(&Timespec::default())).unwrap() > 0
     }
 
-    /// A client that TURN knows, and its stream.
+    /// A client with an allocation, and its stream.
     fn known(&mut self) -> (TcpStream, StreamId) {
         let mut socket = self.connect();
         socket.write_all(&BINDING).unwrap();
@@ -26,7 +26,7 @@ impl Rig {
     }
 }
 
-/// Writes without end, until the other end is gone.
+/// Writes until the other side closes the connection.
 fn flood(mut socket: TcpStream, mut bytes: impl FnMut() -> Vec<u8> + Send + 'static) {
     std::thread::spawn(move || while socket.write_all(&bytes()).is_ok() {});
 }
@@ -38,20 +38,23 @@ fn reset(socket: &TcpStream) {
 }
 
 #[test]
-fn who_never_pauses_between_messages_does_not_drip() {
+fn messages_without_pauses_do_not_count_as_slow() {
     let mut rig = Rig::new(ListenerKind::Turn);
     let (mut socket, _) = rig.known();
     socket.write_all(&BINDING[..7]).unwrap();
     for _ in 0..20 {
         rig.now += MESSAGE_TIME / 3;
-        // The end of one and the beginning of the next.
+        // The end of one message and the start of the next.
         socket.write_all(&BINDING[7..]).unwrap();
         socket.write_all(&BINDING[..7]).unwrap();
-        let came = rig.poll();
-        assert!(matches!(came[..], [Came::Turn(..)]), "{came:?}");
+        let events = rig.poll();
+        assert!(matches!(events[..], [OwnedEvent::Turn(..)]), "{events:?}");
     }
     rig.now += MESSAGE_TIME;
-    assert!(matches!(rig.poll()[..], [Came::Gone(_)]), "now it does");
+    assert!(
+        matches!(rig.poll()[..], [OwnedEvent::Gone(_)]),
+        "now it does"
+    );
 }
 
 #[test]
@@ -84,7 +87,7 @@ fn a_busy_stream_waits_in_one_place_for_its_turn() {
         rig.streams.poll(rig.now, &mut arrivals);
         messages += arrivals.iter().count();
         arrivals.clear();
-        assert!(rig.streams.again.len() <= 1);
+        assert!(rig.streams.with_more_data.len() <= 1);
     }
     socket.shutdown(std::net::Shutdown::Both).unwrap();
 }
@@ -97,8 +100,8 @@ fn many_busy_streams_share_what_is_read_in_a_turn() {
     for mut socket in &sockets {
         socket.write_all(&BINDING).unwrap();
     }
-    for came in rig.poll() {
-        let stream = client_of(&[came]).stream.unwrap();
+    for events in rig.poll() {
+        let stream = client_of(&[events]).stream.unwrap();
         rig.streams.keep(stream, true, rig.now);
     }
     let message = [&[0x40, 0, 0x1f, 0xfc][..], &[1; 8_188]].concat();
@@ -112,7 +115,7 @@ fn many_busy_streams_share_what_is_read_in_a_turn() {
         let before = rig.streams.counts().bytes_in;
         rig.streams.poll(rig.now, &mut arrivals);
         let bytes = rig.streams.counts().bytes_in - before;
-        // A connection that was begun is read up to its bound.
+        // A connection is read up to its own limit.
         let limit = STREAM_BYTES_PER_TURN + READS_PER_STREAM * STREAM_READ_BYTES;
         assert!(bytes <= limit as u64, "{bytes}");
         for event in arrivals.iter() {
@@ -129,7 +132,7 @@ fn many_busy_streams_share_what_is_read_in_a_turn() {
 }
 
 #[test]
-fn a_client_that_resets_while_nobody_reads_from_it_is_let_go() {
+fn a_reset_of_a_client_that_is_not_read_is_noticed() {
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut rig = Rig::tls(Some(upstream.local_addr().unwrap()));
     let mut tls = rig.connect_tls(Some("http/1.1"));
@@ -146,7 +149,7 @@ fn a_client_that_resets_while_nobody_reads_from_it_is_let_go() {
 }
 
 #[test]
-fn an_upstream_that_breaks_off_wakes_nobody_while_the_client_is_behind() {
+fn an_upstream_that_ends_does_not_wake_the_shard_while_its_client_is_behind() {
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut rig = Rig::tls(Some(upstream.local_addr().unwrap()));
     let tls = rig.connect_tls(Some("http/1.1"));
@@ -170,17 +173,17 @@ fn an_upstream_that_breaks_off_wakes_nobody_while_the_client_is_behind() {
 }
 
 #[test]
-fn who_was_answered_early_may_finish_asking() {
+fn a_client_with_an_early_response_may_finish_its_request() {
     let mut rig = Rig::tls(None);
     let mut tls = rig.connect_tls(Some("http/1.1"));
     rig.poll();
     for _ in 0..3 {
         tls.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-        rig.poll(); // a reset would take back the answer
+        rig.poll(); // a reset would discard the response
     }
-    let mut said = Vec::new();
-    tls.read_to_end(&mut said).unwrap();
-    assert!(said.starts_with(b"HTTP/1.1 421 "), "{said:?}");
+    let mut response = Vec::new();
+    tls.read_to_end(&mut response).unwrap();
+    assert!(response.starts_with(b"HTTP/1.1 421 "), "{response:?}");
     assert_eq!(rig.streams.counts().open, 1);
     rig.now += LINGER_TIME;
     rig.poll();
@@ -201,7 +204,7 @@ fn an_upstream_that_says_nothing_at_all_is_none() {
         .collect();
     let mut rig = Rig::tls(Some(to));
     let mut tls = rig.connect_tls(None);
-    // A client that takes its time takes none of the upstream's.
+    // The time that the client takes does not reduce the time of the upstream.
     rig.now += HANDSHAKE_TIME * 9 / 10;
     let shaken = rig.streams.counts().bytes_out;
     tls.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
@@ -210,14 +213,14 @@ fn an_upstream_that_says_nothing_at_all_is_none() {
     assert!(!rig.is_ready());
     rig.now += UPSTREAM_TIME;
     rig.poll();
-    let mut said = Vec::new();
-    tls.read_to_end(&mut said).unwrap();
-    assert!(said.starts_with(b"HTTP/1.1 502 "), "{said:?}");
+    let mut response = Vec::new();
+    tls.read_to_end(&mut response).unwrap();
+    assert!(response.starts_with(b"HTTP/1.1 502 "), "{response:?}");
 }
 
-/// In a process of its own, because the limit is the process's.
+/// Runs in a child process, because the limit applies to the process.
 #[test]
-fn without_descriptors_those_who_wait_are_looked_at_later() {
+fn without_descriptors_accepting_is_tried_again_later() {
     const CHILD: &str = "SPILLWAY_TEST_FEW_DESCRIPTORS";
     if std::env::var_os(CHILD).is_some() {
         return run_out_of_descriptors();
@@ -228,10 +231,10 @@ fn without_descriptors_those_who_wait_are_looked_at_later() {
         .env(CHILD, "1")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&child.stdout);
+    let response = String::from_utf8_lossy(&child.stdout);
     assert!(
-        child.status.success() && said.contains("1 passed"),
-        "{said}"
+        child.status.success() && response.contains("1 passed"),
+        "{response}"
     );
 }
 
@@ -250,11 +253,11 @@ fn run_out_of_descriptors() {
     let mut arrivals = Arrivals::default();
     assert!(rig.is_ready());
     assert!(!rig.streams.poll(rig.now, &mut arrivals));
-    let again = rig.now + ACCEPT_PAUSE;
-    assert_eq!(rig.streams.poll_timeout(), Some(again));
+    let with_more_data = rig.now + ACCEPT_PAUSE;
+    assert_eq!(rig.streams.poll_timeout(), Some(with_more_data));
     assert!(!rig.is_ready(), "it does not spin");
     drop(others);
-    rig.now = again;
+    rig.now = with_more_data;
     rig.poll();
     assert_eq!(rig.streams.counts().open as usize, clients.len());
 }

@@ -1,4 +1,4 @@
-//! HTTP passed to an upstream that answers, that does not answer, or that does not listen.
+//! HTTP passed to an upstream that responds, does not respond, or does not listen.
 
 use super::*;
 use crate::limits::PROXY_BYTES;
@@ -10,7 +10,7 @@ fn http_is_passed_on_both_ways_at_the_pace_of_the_slower_end() {
     let mut rig = Rig::tls(Some(upstream.local_addr().unwrap()));
     let serving = std::thread::spawn(move || {
         let (mut socket, _) = upstream.accept().unwrap();
-        std::thread::sleep(Duration::from_millis(50)); // the client is ahead
+        std::thread::sleep(Duration::from_millis(50)); // the client writes first
         let mut asked = Vec::new();
         socket.read_to_end(&mut asked).unwrap();
         socket.write_all(&vec![b'y'; BODY]).unwrap();
@@ -21,10 +21,10 @@ fn http_is_passed_on_both_ways_at_the_pace_of_the_slower_end() {
         tls.write_all(&vec![b'X'; BODY]).unwrap();
         tls.conn.send_close_notify();
         tls.conn.complete_io(&mut tls.sock).unwrap();
-        std::thread::sleep(Duration::from_millis(50)); // the upstream is ahead
-        let mut said = Vec::new();
-        tls.read_to_end(&mut said).unwrap();
-        said
+        std::thread::sleep(Duration::from_millis(50)); // the upstream writes first
+        let mut response = Vec::new();
+        tls.read_to_end(&mut response).unwrap();
+        response
     });
     while !asking.is_finished() {
         assert_eq!(rig.poll(), []);
@@ -59,11 +59,11 @@ fn an_answer_that_comes_before_the_question_has_ended_is_passed_on_whole() {
         let mut rig = Rig::tls(Some(upstream.local_addr().unwrap()));
         let mut tls = rig.connect_tls(None);
         let asking = std::thread::spawn(move || {
-            // More than all buffers on the way hold.
+            // More than all buffers on the path hold.
             tls.write_all(&vec![b'P'; 24 << 20]).unwrap();
-            let mut said = String::new();
-            tls.read_to_string(&mut said).unwrap();
-            said
+            let mut response = String::new();
+            tls.read_to_string(&mut response).unwrap();
+            response
         });
         let is_stuck = |rig: &Rig| {
             let mut upstreams = rig.streams.connections.iter();
@@ -80,14 +80,14 @@ fn an_answer_that_comes_before_the_question_has_ended_is_passed_on_whole() {
         rig.poll();
         assert!(is_stuck(&rig), "there is more to be written");
         socket.write_all(late.as_bytes()).unwrap();
-        drop(socket); // with most of the question unread, so it is a reset
+        drop(socket); // most of the request is unread, so this is a reset
         while !asking.is_finished() {
             assert_eq!(rig.poll(), []);
         }
-        let said = asking.join().unwrap();
+        let response = asking.join().unwrap();
         match expected.ends_with(' ') {
-            true => assert!(said.starts_with(expected), "{said}"),
-            false => assert_eq!(said, expected),
+            true => assert!(response.starts_with(expected), "{response}"),
+            false => assert_eq!(response, expected),
         }
         rig.poll();
         assert_eq!(rig.ended(EndReason::Done), 1);
@@ -102,10 +102,10 @@ fn without_an_upstream_there_is_an_answer_all_the_same() {
     let mut tls = rig.connect_tls(Some("http/1.1"));
     tls.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     rig.poll();
-    let mut said = String::new();
-    tls.read_to_string(&mut said).unwrap();
-    assert!(said.starts_with("HTTP/1.1 502 "), "{said}");
-    let (head, body) = said.split_once("\r\n\r\n").unwrap();
+    let mut response = String::new();
+    tls.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 502 "), "{response}");
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
     assert!(head.contains(&format!("Content-Length: {}", body.len())));
     drop(tls);
     rig.poll();

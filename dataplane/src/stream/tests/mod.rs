@@ -1,4 +1,4 @@
-//! Real connections on loopback; the tests pass the time as a value.
+//! Tests with real connections on loopback; time is passed in as a value.
 
 mod http; // HTTP passed to the control plane
 mod hostile; // hostile clients
@@ -27,9 +27,9 @@ struct Rig {
     client_tls: Option<Arc<ClientConfig>>,
 }
 
-/// An event of a stream with its own bytes.
+/// An event of a stream, with owned bytes.
 #[derive(Debug, Clone, PartialEq)]
-enum Came {
+enum OwnedEvent {
     Turn(Client, Vec<u8>),
     Ice(StreamId, Vec<u8>),
     Gone(Client),
@@ -76,7 +76,7 @@ impl Rig {
         stream
     }
 
-    /// A TLS client, its handshake done by a thread of its own while the rig polls.
+    /// A TLS client; a thread does its handshake while the rig polls.
     fn connect_tls(&mut self, protocol: Option<&str>) -> StreamOwned<ClientConnection, TcpStream> {
         let mut config = ClientConfig::clone(self.client_tls.as_ref().unwrap());
         config.alpn_protocols = protocol.iter().map(|name| name.as_bytes().into()).collect();
@@ -95,24 +95,24 @@ impl Rig {
         shaking.join().unwrap()
     }
 
-    /// What comes until nothing has for a moment.
-    fn poll(&mut self) -> Vec<Came> {
-        let mut came = Vec::new();
+    /// All events until nothing arrives for a moment.
+    fn poll(&mut self) -> Vec<OwnedEvent> {
+        let mut events = Vec::new();
         let mut arrivals = Arrivals::default();
         for _ in 0..20 {
             while self.streams.poll(self.now, &mut arrivals) {}
             self.streams.flush(self.now);
-            came.extend(arrivals.iter().map(|event| match event {
-                Event::Turn { client, message } => Came::Turn(client, message.to_vec()),
+            events.extend(arrivals.iter().map(|event| match event {
+                Event::Turn { client, message } => OwnedEvent::Turn(client, message.to_vec()),
                 Event::Ice {
                     stream, datagram, ..
-                } => Came::Ice(stream, datagram.to_vec()),
-                Event::Gone { client } => Came::Gone(client),
+                } => OwnedEvent::Ice(stream, datagram.to_vec()),
+                Event::Gone { client } => OwnedEvent::Gone(client),
             }));
             arrivals.clear();
             std::thread::sleep(Duration::from_millis(1));
         }
-        came
+        events
     }
 
     fn ended(&self, reason: EndReason) -> u64 {
@@ -146,9 +146,9 @@ fn read(mut stream: impl Read, bytes: usize) -> Vec<u8> {
     got
 }
 
-fn client_of(came: &[Came]) -> Client {
-    match came {
-        [Came::Turn(client, _), ..] => *client,
+fn client_of(events: &[OwnedEvent]) -> Client {
+    match events {
+        [OwnedEvent::Turn(client, _), ..] => *client,
         other => panic!("no message: {other:?}"),
     }
 }
@@ -161,23 +161,23 @@ fn messages_are_whole_however_they_were_cut_and_answers_go_back() {
     let both = [&BINDING[..], &channel].concat();
     for cut in 0..both.len() {
         socket.write_all(&both[..cut]).unwrap();
-        let mut came = rig.poll();
+        let mut events = rig.poll();
         socket.write_all(&both[cut..]).unwrap();
-        came.extend(rig.poll());
-        let client = client_of(&came);
+        events.extend(rig.poll());
+        let client = client_of(&events);
         assert_eq!(client.remote, socket.local_addr().unwrap());
         let expected = [
-            Came::Turn(client, BINDING.to_vec()),
-            Came::Turn(client, channel[..7].to_vec()),
+            OwnedEvent::Turn(client, BINDING.to_vec()),
+            OwnedEvent::Turn(client, channel[..7].to_vec()),
         ];
-        assert_eq!(came, expected, "cut at {cut}");
+        assert_eq!(events, expected, "cut at {cut}");
         let stream = client.stream.unwrap();
         rig.streams.send(stream, [b"he", b"llo", b"!"]).unwrap();
         rig.streams.flush(rig.now);
         assert_eq!(read(&socket, 6), b"hello!");
     }
     drop(socket);
-    assert!(matches!(rig.poll()[..], [Came::Gone(_)]));
+    assert!(matches!(rig.poll()[..], [OwnedEvent::Gone(_)]));
     assert_eq!(rig.ended(EndReason::Left), 1);
     assert_eq!(rig.streams.counts().open, 0);
 }
@@ -187,14 +187,14 @@ fn datagrams_of_sessions_come_with_their_length_before_them() {
     let mut rig = Rig::new(ListenerKind::Ice);
     let mut socket = rig.connect();
     socket.write_all(&[0, 2, 8, 9, 0, 0, 0, 1, 7]).unwrap();
-    let came = rig.poll();
+    let events = rig.poll();
     let [
-        Came::Ice(stream, first),
-        Came::Ice(_, second),
-        Came::Ice(_, third),
-    ] = &came[..]
+        OwnedEvent::Ice(stream, first),
+        OwnedEvent::Ice(_, second),
+        OwnedEvent::Ice(_, third),
+    ] = &events[..]
     else {
-        panic!("{came:?}");
+        panic!("{events:?}");
     };
     assert_eq!(
         (&first[..], &second[..], &third[..]),
@@ -206,23 +206,23 @@ fn datagrams_of_sessions_come_with_their_length_before_them() {
         socket.write_all(&[0, 0]).unwrap();
         assert_eq!(
             rig.poll(),
-            [Came::Ice(*stream, vec![])],
+            [OwnedEvent::Ice(*stream, vec![])],
             "it is a session's"
         );
     }
     rig.streams.keep(*stream, false, rig.now);
     rig.now += PROVE_TIME;
-    assert!(matches!(rig.poll()[..], [Came::Gone(_)]));
+    assert!(matches!(rig.poll()[..], [OwnedEvent::Gone(_)]));
     socket = rig.connect();
     socket.write_all(&[0, 0]).unwrap();
-    let came = rig.poll();
-    let [Came::Ice(stream, _)] = came[..] else {
-        panic!("{came:?}");
+    let events = rig.poll();
+    let [OwnedEvent::Ice(stream, _)] = events[..] else {
+        panic!("{events:?}");
     };
     rig.streams.keep(stream, true, rig.now);
     rig.now += SESSION_SILENCE;
     assert!(
-        matches!(rig.poll()[..], [Came::Gone(_)]),
+        matches!(rig.poll()[..], [OwnedEvent::Gone(_)]),
         "the client has left"
     );
 }
@@ -234,8 +234,8 @@ fn inside_tls_the_protocol_says_what_it_is_or_the_first_byte_does() {
     for protocol in [Some("stun.turn"), None] {
         let mut tls = rig.connect_tls(protocol);
         tls.write_all(&BINDING).unwrap();
-        let came = rig.poll();
-        let client = client_of(&came);
+        let events = rig.poll();
+        let client = client_of(&events);
         assert_eq!(client.transport, crate::turn::Transport::Tls);
         let long = vec![5; 60_000];
         let stream = client.stream.unwrap();
@@ -252,16 +252,16 @@ fn inside_tls_the_protocol_says_what_it_is_or_the_first_byte_does() {
     // No upstream listens.
     let mut tls = rig.connect_tls(Some("http/1.1"));
     rig.poll();
-    let mut said = Vec::new();
-    tls.read_to_end(&mut said).unwrap();
-    assert!(said.starts_with(b"HTTP/1.1 421 "), "{said:?}");
+    let mut response = Vec::new();
+    tls.read_to_end(&mut response).unwrap();
+    assert!(response.starts_with(b"HTTP/1.1 421 "), "{response:?}");
 }
 
 #[test]
 fn each_message_is_a_record_of_its_own() {
     const MESSAGES: usize = 1_500;
     const LENGTH: usize = 40;
-    // Type, version and length before it; the type again and the tag of the cipher after it (RFC 8446, 5.2).
+    // Type, version and length before the content; type and cipher tag after it (RFC 8446 section 5.2).
     const RECORD: usize = 5 + LENGTH + 1 + 16;
     let mut rig = Rig::tls(None);
     let mut tls = rig.connect_tls(Some("stun.turn"));
@@ -274,7 +274,7 @@ fn each_message_is_a_record_of_its_own() {
     assert_eq!(rig.poll(), []);
     let mut sealed = Vec::new();
     tls.sock.set_nonblocking(true).unwrap();
-    let _ = tls.sock.read_to_end(&mut sealed); // would block, in the end
+    let _ = tls.sock.read_to_end(&mut sealed); // ends with WouldBlock
     let mut lengths = Vec::new();
     let mut rest = &sealed[..];
     while let [23, 3, 3, high, low, after @ ..] = rest {
@@ -283,7 +283,7 @@ fn each_message_is_a_record_of_its_own() {
         rest = &after[length..];
     }
     assert!(rest.is_empty());
-    // What comes first may be a ticket of the session.
+    // The first records may be session tickets.
     let messages = lengths.iter().filter(|length| **length == RECORD).count();
     assert_eq!(messages, MESSAGES, "{:?}", &lengths[..8]);
 }
@@ -293,17 +293,17 @@ fn what_is_no_message_ends_the_stream_and_no_other() {
     let mut rig = Rig::new(ListenerKind::Turn);
     let mut good = rig.connect();
     let mut long = BINDING;
-    long[2..4].copy_from_slice(&4_000_u16.to_be_bytes()); // of a client without credentials
+    long[2..4].copy_from_slice(&4_000_u16.to_be_bytes()); // for a client without credentials
     for bytes in [&b"\x80\0\0\0"[..], &[0, 1, 0, 3], &long] {
         let mut bad = rig.connect();
         bad.write_all(bytes).unwrap();
-        assert!(matches!(rig.poll()[..], [Came::Gone(_)]));
+        assert!(matches!(rig.poll()[..], [OwnedEvent::Gone(_)]));
         assert_eq!(bad.read(&mut [0; 9]).unwrap_or(0), 0);
     }
     assert_eq!(rig.ended(EndReason::Garbage), 3);
     good.write_all(&BINDING).unwrap();
-    let came = rig.poll();
-    let stream = client_of(&came).stream.unwrap();
+    let events = rig.poll();
+    let stream = client_of(&events).stream.unwrap();
     rig.streams.keep(stream, true, rig.now);
     good.write_all(&long).unwrap();
     assert_eq!(rig.poll(), [], "who is known may say more at once");
@@ -317,7 +317,7 @@ fn what_is_no_message_ends_the_stream_and_no_other() {
 }
 
 #[test]
-fn who_drips_or_proves_nothing_is_sent_away() {
+fn slow_or_unauthenticated_clients_are_disconnected() {
     let mut rig = Rig::new(ListenerKind::Turn);
     let mut dripping = rig.connect();
     let idle = rig.connect();
@@ -330,7 +330,7 @@ fn who_drips_or_proves_nothing_is_sent_away() {
         assert_eq!(rig.poll(), []);
     }
     rig.now += MESSAGE_TIME / 5;
-    assert!(matches!(rig.poll()[..], [Came::Gone(client)] if client.stream == Some(stream)));
+    assert!(matches!(rig.poll()[..], [OwnedEvent::Gone(client)] if client.stream == Some(stream)));
     rig.now += PROVE_TIME;
     assert_eq!(rig.poll().len(), 1);
     assert_eq!(rig.ended(EndReason::TooSlow), 2);
@@ -418,10 +418,10 @@ fn random_bytes_break_nothing() {
             let mut socket = rig.connect();
             let mut bytes = vec![0; rng.usize(1..3_000)];
             rng.fill(&mut bytes);
-            // It may have been sent away by then.
+            // The connection may be closed by then.
             let _ = socket.write_all(&bytes);
-            for came in rig.poll() {
-                if let Came::Turn(client, message) = came {
+            for events in rig.poll() {
+                if let OwnedEvent::Turn(client, message) = events {
                     assert!(client.stream.is_some() && !message.is_empty());
                 }
             }

@@ -11,7 +11,7 @@ const CLIENT: &str = "192.0.2.7:40000";
 const V4: [u8; 4] = [1, 0, 0, 0];
 const V6: [u8; 4] = [2, 0, 0, 0];
 
-/// What an Allocate with more than the transport gets.
+/// The answer to an Allocate with these attributes beside the transport.
 fn asked(rig: &mut Rig, client: &mut TestClient, attributes: &[(u16, &[u8])]) -> Answer {
     rig.greet(client);
     rig.ask(client, Method::Allocate, |writer: &mut Writer<'_>| {
@@ -142,8 +142,8 @@ fn a_retransmitted_allocate_gets_the_same_answer() {
 fn lifetimes_are_granted_within_bounds() {
     let mut rig = Rig::new();
     let (mut client, _) = rig.allocated(CLIENT);
-    for (wished, granted) in [(1, 600), (601, 601), (3_600, 3_600), (u32::MAX, 3_600)] {
-        let answer = rig.refresh(&mut client, wished);
+    for (requested, granted) in [(1, 600), (601, 601), (3_600, 3_600), (u32::MAX, 3_600)] {
+        let answer = rig.refresh(&mut client, requested);
         assert_eq!(answer.number(kinds::LIFETIME), Some(granted));
     }
     let default = rig.ask(&mut client, Method::Refresh, |_| {});

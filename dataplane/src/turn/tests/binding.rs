@@ -142,7 +142,7 @@ fn permissions_and_channels_have_a_maximum() {
     }
     rig.refresh(&mut client, 3_600).expect(Class::Success);
     rig.wait(300);
-    // The permissions are over, the channels are not.
+    // The permissions have expired, the channels have not.
     let full = rig.bind(&mut client, 0x4fff, &node(500));
     assert_eq!(full.code(), Some(508));
     rig.permit(&mut client, &node(500)).expect(Class::Success);

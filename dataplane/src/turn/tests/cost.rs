@@ -1,4 +1,4 @@
-//! Cost of an allocation. Bytes are asserted; times are only printed, because they depend on the host.
+//! Memory and time of an allocation. Bytes are asserted; times are only printed, because they depend on the host.
 
 use std::time::Instant;
 
@@ -7,8 +7,7 @@ use spillway_wire::stun::{Class, Method, kinds};
 use super::rig::*;
 
 const ALLOCATIONS: usize = 10_000;
-/// Of an allocation with one permission and one channel, everything included: what grows by doubling is
-/// half empty at worst.
+/// Maximum bytes of an allocation with one permission and one channel. Tables that grow by doubling may be half empty.
 const MAX_BYTES: i64 = 1_280;
 
 #[test]

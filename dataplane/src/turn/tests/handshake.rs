@@ -8,7 +8,7 @@ use crate::turn::{Client, ConfigError, DenyReason, Outcome};
 
 const CLIENT: &str = "192.0.2.7:40000";
 
-/// What an Allocate of `client` gets that was greeted.
+/// Error code of an Allocate of `client`, which has a nonce.
 fn code(rig: &mut Rig, client: &mut TestClient) -> Option<u16> {
     rig.ask(client, Method::Allocate, udp).code()
 }
@@ -20,7 +20,7 @@ fn a_client_is_challenged_and_then_let_in() {
     let hello = client.unsigned(Method::Allocate, udp);
     let answer = rig.answer(&client.client, &hello);
     assert_eq!(answer.code(), Some(401));
-    assert_eq!((hello.len(), answer.0.len()), (28, 108)); // what the budget was made for
+    assert_eq!((hello.len(), answer.0.len()), (28, 108)); // the sizes that the reflection budget is made for
     assert!(
         answer
             .get(kinds::NONCE)
@@ -71,7 +71,7 @@ fn a_weakened_offer_is_found_out() {
     let mut client = TestClient::new(CLIENT);
     client.mode = Mode::Sha256;
     rig.greet(&mut client);
-    // A middlebox removed SHA-256 from the list; or the client repeats only half of the list.
+    // A middlebox removed SHA-256 from the list, or the client repeats only a part of the list.
     let cases: [&[(u16, &[u8])]; 4] = [
         &[
             (kinds::PASSWORD_ALGORITHMS, &[0, 1, 0, 0]),
@@ -94,7 +94,7 @@ fn a_weakened_offer_is_found_out() {
         });
         assert_eq!(answer.code(), Some(400), "{attributes:?}");
     }
-    // A nonce with removed features is not one of ours.
+    // A nonce with changed features is not valid.
     client.nonce[9..13].copy_from_slice(b"AAAA");
     assert_eq!(code(&mut rig, &mut client), Some(438));
 }
@@ -168,7 +168,7 @@ fn an_expiry_without_a_user_is_taken() {
 }
 
 #[test]
-fn who_asks_first_comes_late_or_does_not_know_the_secret_is_counted_apart() {
+fn missing_expired_and_wrong_credentials_are_counted_separately() {
     let mut rig = Rig::new();
     let mut client = TestClient::new(CLIENT);
     rig.greet(&mut client);

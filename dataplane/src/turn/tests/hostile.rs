@@ -1,5 +1,5 @@
-//! Broken messages of real clients: a seeded run over the whole server. The server must never panic, never relay to a
-//! forbidden peer, and never exceed a limit.
+//! Messages of real clients, randomly corrupted: a seeded run over the whole server. The server must not panic, relay
+//! to a forbidden peer, or exceed a limit.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,7 +25,7 @@ struct Crowd {
     rig: Rig,
     rng: fastrand::Rng,
     clients: Vec<TestClient>,
-    /// Relayed addresses with an allocation.
+    /// Relayed addresses of live allocations.
     open: Vec<SocketAddr>,
     relayed: usize,
     delivered: usize,
@@ -91,20 +91,20 @@ impl Crowd {
         if let Some(nonce) = nonce {
             self.clients[number].nonce = nonce;
         }
-        self.hear_a_peer();
+        self.receive_from_peer();
         if self.rng.u16(..500) == 0 {
             let seconds = self.rng.u64(..400);
             self.rig.now.instant += Duration::from_secs(seconds);
-            self.rig.now.unix_s += seconds / 20; // credentials have to last
+            self.rig.now.unix_s += seconds / 20; // credentials must remain valid
             self.rig.run_timers();
         }
         if self.rng.u16(..2_000) == 0 {
             self.rig.server.client_gone(&client);
         }
-        self.settle();
+        self.check_events();
     }
 
-    /// What a client may want to say.
+    /// A random message of a client.
     fn message(&mut self, number: usize) -> Vec<u8> {
         let rng = &mut self.rng;
         let client = &mut self.clients[number];
@@ -153,7 +153,7 @@ impl Crowd {
                 }
             }
         }
-        // Most would end at the length field.
+        // Most corrupted messages would fail at the length field.
         if bytes.len() >= 20 && bytes[0] < 0x40 && rng.bool() {
             bytes.truncate(20 + (bytes.len() - 20) / 4 * 4);
             let length = u16::try_from(bytes.len() - 20).unwrap_or(u16::MAX);
@@ -168,13 +168,13 @@ impl Crowd {
         }
     }
 
-    fn hear_a_peer(&mut self) {
+    fn receive_from_peer(&mut self) {
         let relayed = self.a_relayed_address();
         let peer = addr(PEERS[self.rng.usize(..PEERS.len())]);
         let data = [1; 9];
         let now = self.rig.now.instant;
         if let Ok(deliver) = self.rig.server.handle_peer(now, relayed, peer, &data) {
-            // A socket of both families shows IPv4 peers as mapped IPv6 addresses; the canonical form is the peer.
+            // Sockets of both families report IPv4 peers as IPv4-mapped IPv6 addresses; the canonical form is compared.
             let plain = SocketAddr::new(peer.ip().to_canonical(), peer.port());
             assert!([MEDIA, NODE, NODE_V6].map(addr).contains(&plain), "{plain}");
             let whole = deliver.head.len() + data.len() + deliver.padding_bytes;
@@ -183,8 +183,8 @@ impl Crowd {
         }
     }
 
-    /// What has happened must add up.
-    fn settle(&mut self) {
+    /// Compares the events with the state of the server.
+    fn check_events(&mut self) {
         for event in self.rig.events() {
             match event {
                 Event::Open { relayed, .. } => {
@@ -214,13 +214,13 @@ fn a_hostile_crowd_gets_nothing_it_may_not_have() {
         for _ in 0..ROUNDS {
             crowd.step();
         }
-        // Otherwise it was not the server that was tried.
+        // Otherwise the run did not test the server.
         assert!(crowd.relayed > 100, "{} relayed", crowd.relayed);
         assert!(crowd.delivered > 1_000, "{} delivered", crowd.delivered);
         assert!(crowd.answered > ROUNDS / 4, "{} answered", crowd.answered);
         crowd.rig.wait(4_000);
         crowd.rig.run_timers();
-        crowd.settle();
+        crowd.check_events();
         assert_eq!((crowd.open.len(), crowd.rig.server.allocations()), (0, 0));
         assert_eq!(crowd.rig.server.quotas.accounts(), (0, 0));
     }

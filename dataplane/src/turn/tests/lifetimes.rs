@@ -9,12 +9,12 @@ use crate::limits::{ALLOCATION_LIFETIME, MAX_ALLOCATION_LIFETIME, SESSION_ANSWER
 use crate::turn::{Config, DenyReason, Event, Peers};
 
 const CLIENT: &str = "192.0.2.7:40000";
-/// How long the credentials of these tests are good.
+/// Validity of the credentials in these tests, in seconds.
 const TTL_S: u64 = 300;
 const LIFETIME_S: u64 = ALLOCATION_LIFETIME.as_secs();
 const GRACE_S: u64 = 120;
 
-/// An allocation with credentials that are good for [`TTL_S`], and its relayed address.
+/// An allocation with credentials that are valid for [`TTL_S`], and its relayed address.
 fn short_lived(rig: &mut Rig) -> (TestClient, std::net::SocketAddr) {
     let mut client = TestClient::new(CLIENT);
     mint(rig, &mut client, SECRET);
@@ -29,12 +29,16 @@ fn mint(rig: &Rig, client: &mut TestClient, secret: &[u8]) {
     client.mint(format!("{expiry}:alice").as_bytes(), secret);
 }
 
-/// The code of a Refresh, and what it granted; nonces that are too old are replaced.
-fn refreshed(rig: &mut Rig, client: &mut TestClient, wished_s: u32) -> (Option<u16>, Option<u32>) {
-    let mut answer = rig.refresh(client, wished_s);
+/// Error code of a Refresh, or the lifetime that it granted. Nonces that are too old are replaced.
+fn refreshed(
+    rig: &mut Rig,
+    client: &mut TestClient,
+    requested_s: u32,
+) -> (Option<u16>, Option<u32>) {
+    let mut answer = rig.refresh(client, requested_s);
     if answer.code() == Some(438) {
         client.nonce = answer.get(kinds::NONCE).unwrap();
-        answer = rig.refresh(client, wished_s);
+        answer = rig.refresh(client, requested_s);
     }
     (answer.code(), answer.number(kinds::LIFETIME))
 }
@@ -51,7 +55,7 @@ fn seconds(value: u64) -> u32 {
 
 #[test]
 fn an_allocation_ends_at_most_a_lifetime_after_its_credentials() {
-    for wished in [
+    for requested in [
         0_u64,
         1,
         LIFETIME_S,
@@ -64,13 +68,13 @@ fn an_allocation_ends_at_most_a_lifetime_after_its_credentials() {
         rig.greet(&mut client);
         let answer = rig.ask(&mut client, Method::Allocate, |writer| {
             udp(writer);
-            writer.number(kinds::LIFETIME, seconds(wished));
+            writer.number(kinds::LIFETIME, seconds(requested));
         });
         let granted = answer.number(kinds::LIFETIME).unwrap();
         assert!(u64::from(granted) <= TTL_S + LIFETIME_S, "{granted} s");
         assert!(u64::from(granted) >= LIFETIME_S, "{granted} s");
         rig.wait(TTL_S - 1);
-        let (code, granted) = refreshed(&mut rig, &mut client, seconds(wished.max(1)));
+        let (code, granted) = refreshed(&mut rig, &mut client, seconds(requested.max(1)));
         assert_eq!(code, None);
         assert!(granted.unwrap() <= seconds(1 + LIFETIME_S));
         rig.wait(1);
@@ -78,7 +82,7 @@ fn an_allocation_ends_at_most_a_lifetime_after_its_credentials() {
         assert_eq!(rig.server.counts().denied(DenyReason::Expired), 1);
         rig.wait(LIFETIME_S);
         rig.run_timers();
-        assert_eq!(rig.server.allocations(), 0, "asked for {wished} s");
+        assert_eq!(rig.server.allocations(), 0, "asked for {requested} s");
     }
 }
 
@@ -126,7 +130,7 @@ fn the_allocation_of_a_live_session_goes_on_and_ends_a_lifetime_after_it() {
 }
 
 #[test]
-fn strangers_on_the_internet_prolong_nothing() {
+fn peers_on_the_internet_do_not_extend_an_allocation() {
     let mut config = config();
     config.peers = Peers::Public;
     let mut rig = Rig::with(config);
@@ -170,7 +174,7 @@ fn a_replaced_secret_is_good_for_its_grace_and_so_is_what_was_made_with_it() {
     mint(&rig, &mut new, b"new");
     rig.allocate(&mut new);
     rig.events();
-    // Also with traffic at this moment.
+    // This applies also while data is relayed.
     let now = rig.now.instant;
     rig.server
         .handle_peer(now, relayed, addr(MEDIA), b"x")
@@ -203,7 +207,7 @@ fn a_secret_that_is_taken_away_ends_what_was_made_with_it_after_the_grace() {
         refreshed(&mut rig, &mut client, 600),
         (None, Some(seconds(GRACE_S)))
     );
-    // It comes back, which helps what is made from now on alone.
+    // The secret is set again, which applies only to allocations made from now on.
     rig.wait(GRACE_S - 1);
     let now = rig.now.instant;
     rig.server.set_secrets(&[SECRET.into()], now).unwrap();

@@ -1,4 +1,4 @@
-//! Permitted and forbidden peers, in every notation.
+//! Permitted and forbidden peers, in each notation of an address.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,7 @@ fn public() -> Rig {
     Rig::with(config)
 }
 
-/// A client with both families.
+/// A client with an IPv4 and an IPv6 relayed address.
 fn dual(rig: &mut Rig) -> TestClient {
     let mut client = TestClient::new(CLIENT);
     rig.greet(&mut client);
@@ -30,7 +30,7 @@ fn dual(rig: &mut Rig) -> TestClient {
     client
 }
 
-/// Tries all three ways to `peer`; none may work, and none may leave anything behind.
+/// Tries permission, channel and Send to `peer`: all must fail, and leave no state.
 fn assert_unreachable(rig: &mut Rig, client: &mut TestClient, peer: &str) {
     let code = rig.permit(client, peer).code();
     assert_eq!(code, Some(403), "permission for {peer}");
@@ -130,16 +130,16 @@ fn no_special_ipv6_can_be_reached() {
     }
 }
 
-/// `ip` behind a prefix of `length` bits, which starts with `prefix` (RFC 6052 section 2.2).
+/// `ip` with a NAT64 prefix of `length` bits, which starts with `prefix` (RFC 6052 section 2.2).
 fn translated(prefix: &str, length: usize, ip: &str) -> String {
     let mut octets = prefix.parse::<std::net::Ipv6Addr>().unwrap().octets();
-    let places = (length / 8..16).filter(|at| *at != 8);
+    let positions = (length / 8..16).filter(|at| *at != 8);
     for (octet, at) in ip
         .parse::<std::net::Ipv4Addr>()
         .unwrap()
         .octets()
         .iter()
-        .zip(places)
+        .zip(positions)
     {
         octets[at] = *octet;
     }
@@ -285,7 +285,7 @@ fn what_the_operator_forbids_is_forbidden_in_every_disguise() {
 fn the_relay_does_not_relay_to_itself() {
     let mut public_config = config();
     public_config.peers = Peers::Public;
-    // An address of the open internet, so that nothing else forbids it.
+    // An address on the public internet, so that no other rule forbids it.
     public_config.relay.v4 = Some("8.8.4.4".parse().unwrap());
     public_config.ourselves.listening = vec![addr("8.8.4.4:3478")];
     public_config.ourselves.inside = vec![addr("8.8.4.4:5000")];
@@ -299,7 +299,7 @@ fn the_relay_does_not_relay_to_itself() {
         addr("8.8.4.4:22"),
         addr("8.8.4.4:60000"),
     ] {
-        // The address alone is allowed: our media port is there.
+        // A permission for the address is allowed, because our media port has it.
         rig.permit(&mut client, &own.to_string())
             .expect(Class::Success);
         assert_eq!(
@@ -314,7 +314,7 @@ fn the_relay_does_not_relay_to_itself() {
 }
 
 #[test]
-fn a_cluster_relay_reaches_its_nodes_and_nobody_else() {
+fn a_cluster_relay_reaches_only_its_nodes() {
     let mut rig = Rig::new();
     let mut client = dual(&mut rig);
     for peer in [

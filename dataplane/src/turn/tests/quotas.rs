@@ -1,4 +1,4 @@
-//! Quotas, and their release.
+//! Limits of allocations per user and source, and their release.
 
 use spillway_wire::stun::{Class, Method};
 

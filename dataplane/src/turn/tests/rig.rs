@@ -17,7 +17,7 @@ pub(crate) const REALM: &str = "spillway";
 pub(crate) const START_S: u64 = 1_790_000_000;
 pub(crate) const RELAY_V4: &str = "198.51.100.1";
 pub(crate) const RELAY_V6: &str = "2001:db8::1";
-/// Our own media port: datagrams to it are handed over inside.
+/// Our own media port: datagrams to it stay inside the process.
 pub(crate) const MEDIA: &str = "198.51.100.1:5000";
 /// Media address of another node.
 pub(crate) const NODE: &str = "198.51.100.2:5000";
@@ -58,7 +58,7 @@ pub(crate) struct Rig {
     pub(crate) now: Now,
 }
 
-/// What came back, owned.
+/// A response of the server, as owned bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer(pub(crate) Vec<u8>);
 
@@ -73,12 +73,12 @@ pub(crate) struct TestClient {
     transactions: u8,
 }
 
-/// How requests are signed.
+/// Integrity and password algorithm of a client's requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// As RFC 5389 did, and all browsers do.
+    /// As in RFC 5389, and as all browsers do.
     Classic,
-    /// With everything of RFC 8489.
+    /// With SHA-256, as in RFC 8489.
     Sha256,
 }
 
@@ -102,7 +102,7 @@ impl Rig {
         self.now.unix_s += seconds;
     }
 
-    /// As the shard does it.
+    /// Runs due timers, as the shard does.
     pub(crate) fn run_timers(&mut self) {
         while self
             .server
@@ -121,7 +121,7 @@ impl Rig {
         self.server.handle_client(self.now, client, bytes)
     }
 
-    /// The answer to `bytes`, which there has to be.
+    /// The response to `bytes`, which must exist.
     pub(crate) fn answer(&mut self, client: &Client, bytes: &[u8]) -> Answer {
         match self.handle(client, bytes) {
             Outcome::Reply(reply) => Answer(reply.to_vec()),
@@ -129,7 +129,7 @@ impl Rig {
         }
     }
 
-    /// The answer to a signed request.
+    /// The response to an authenticated request.
     pub(crate) fn ask(
         &mut self,
         client: &mut TestClient,
@@ -140,7 +140,7 @@ impl Rig {
         self.answer(&client.client, &request)
     }
 
-    /// Gets `client` a nonce, as it gets one: by being refused.
+    /// Gets a nonce for `client` from a 401 response.
     pub(crate) fn greet(&mut self, client: &mut TestClient) {
         let hello = client.unsigned(Method::Allocate, udp);
         let answer = self.answer(&client.client, &hello);
@@ -149,7 +149,7 @@ impl Rig {
         client.realm = answer.get(kinds::REALM).unwrap();
     }
 
-    /// A client with an allocation, and its relayed address.
+    /// A client with an allocation, and the relayed address.
     pub(crate) fn allocated(&mut self, remote: &str) -> (TestClient, SocketAddr) {
         let mut client = TestClient::new(remote);
         let relayed = self.allocate(&mut client);
@@ -183,7 +183,7 @@ impl Rig {
         })
     }
 
-    /// What becomes of a Send indication.
+    /// Result of a Send indication to `peer`.
     pub(crate) fn send(
         &mut self,
         client: &mut TestClient,
@@ -222,7 +222,7 @@ impl TestClient {
         client
     }
 
-    /// Gives it credentials, as the control plane does.
+    /// Creates credentials for the client, as the control plane does.
     pub(crate) fn mint(&mut self, username: &[u8], secret: &[u8]) {
         let mut mac: Hmac<Sha1> = Hmac::new_from_slice(secret).unwrap();
         mac.update(username);
@@ -338,7 +338,7 @@ impl Answer {
     }
 }
 
-/// What every Allocate asks for.
+/// REQUESTED-TRANSPORT: UDP, which every Allocate needs.
 pub(crate) fn udp(writer: &mut Writer<'_>) {
     writer.attribute(kinds::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
 }

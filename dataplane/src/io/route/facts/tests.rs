@@ -24,7 +24,7 @@ fn route(attributes: Vec<RouteAttribute>) -> RouteMessage {
 }
 
 fn is_plain_route(message: &RouteMessage) -> bool {
-    read_route(message).unwrap().1.way != Way::Kernel
+    read_route(message).unwrap().1.target != RouteTarget::Kernel
 }
 
 #[test]
@@ -61,9 +61,12 @@ fn of_routes_to_one_prefix_the_first_priority_counts_and_a_tie_is_the_kernels() 
     let read = |to, priority| read_route(&route(attributes(to, priority))).unwrap();
     let (a, b) = ([198, 51, 100, 0], [203, 0, 113, 0]);
     let mut second = read(a, 200);
-    second.1.way = Way::Kernel;
+    second.1.target = RouteTarget::Kernel;
     let best = best(vec![second, read(b, 5), read(a, 100), read(b, 5)]);
-    let ways: Vec<bool> = best.iter().map(|route| route.way != Way::Kernel).collect();
+    let ways: Vec<bool> = best
+        .iter()
+        .map(|route| route.target != RouteTarget::Kernel)
+        .collect();
     assert_eq!(best.len(), 2);
     assert_eq!(ways, [true, false]);
 }
@@ -80,8 +83,8 @@ fn only_tables_that_are_asked_count() {
     assert!(facts.local.is_empty());
     assert_eq!(facts.routes.len(), 1);
     assert_ne!(
-        facts.routes[0].way,
-        Way::Kernel,
+        facts.routes[0].target,
+        RouteTarget::Kernel,
         "what nobody asks takes nothing away"
     );
     facts.sort(&[of_table(TABLE_LOCAL, 0)]);
@@ -95,7 +98,7 @@ fn a_route_for_some_sources_makes_its_prefix_the_kernels() {
     let all = route(attributes([198, 51, 100, 0], 512));
     let best = best([all, some].iter().filter_map(read_route).collect());
     assert_eq!(best.len(), 1);
-    assert_eq!(best[0].way, Way::Kernel);
+    assert_eq!(best[0].target, RouteTarget::Kernel);
 }
 
 #[test]

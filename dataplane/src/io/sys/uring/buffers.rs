@@ -1,4 +1,4 @@
-//! A ring of buffers shared with the kernel, which takes one for each message that arrives.
+//! A ring of buffers shared with the kernel, which uses one for each received message.
 
 use std::alloc::{self, Layout};
 use std::io;
@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
-/// There is one group.
+/// Id of the only buffer group.
 pub(super) const BUFFER_GROUP: u16 = 0;
 const PAGE_BYTES: usize = 4_096;
-/// Buffers start on lines of the cache, and so aligned for what the kernel writes into them.
+/// Buffers start on cache lines, which also aligns them for the kernel's headers.
 const LINE_BYTES: usize = 64;
 
-/// Buffers that are ours, or the kernel's until a completion names them.
+/// Buffers of the ring. The kernel owns a buffer until a completion names it.
 pub(super) struct Buffers {
     entries: Memory,
     payloads: Memory,
@@ -32,9 +32,9 @@ struct Memory {
 }
 
 impl Buffers {
-    /// Gives the kernel `count` buffers, a power of two, of at least `buffer_bytes`.
+    /// Gives the kernel `count` buffers (a power of two) of at least `buffer_bytes`.
     ///
-    /// They have to live until no request of the ring can take one.
+    /// The buffers must live until no request of the ring can use one.
     pub(super) fn register(ring: &IoUring, count: u16, buffer_bytes: usize) -> io::Result<Self> {
         let buffer_bytes = buffer_bytes.next_multiple_of(LINE_BYTES);
         let entry_bytes = usize::from(count) * mem::size_of::<BufRingEntry>();
@@ -59,7 +59,7 @@ impl Buffers {
         Ok(buffers)
     }
 
-    /// The first `bytes` of a buffer that a completion named and that was not given back since.
+    /// The first `bytes` of a buffer that a completion named and that was not returned since.
     pub(super) fn get(&self, buffer: u16, bytes: usize) -> &[u8] {
         assert!(buffer < self.count, "the kernel names our buffers");
         let start = self.address(buffer);
@@ -68,7 +68,7 @@ impl Buffers {
         unsafe { slice::from_raw_parts(start, bytes.min(self.buffer_bytes)) }
     }
 
-    /// The buffer may be filled again once this is published.
+    /// Returns a buffer; the kernel can use it after [`publish`](Self::publish).
     pub(super) fn give_back(&mut self, buffer: u16) {
         let address = self.address(buffer) as u64;
         let slot = usize::from(self.tail & (self.count - 1));

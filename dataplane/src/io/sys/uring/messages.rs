@@ -10,7 +10,7 @@ use super::super::headers::Headers;
 pub(super) struct Messages {
     parts: Headers,
     headers: Box<[libc::msghdr]>,
-    /// True for each message that leaves as a frame.
+    /// True for each message that is sent as an Ethernet frame.
     framed: Box<[bool]>,
     results: Box<[i32]>,
     outstanding: usize,
@@ -31,7 +31,7 @@ impl Messages {
         self.headers.len()
     }
 
-    /// Describes the first of `messages`; how many.
+    /// Writes headers for the first of `messages`. Returns their number.
     pub(super) fn fill<'a>(&mut self, messages: impl Iterator<Item = Message<'a>>) -> usize {
         let mut count = 0;
         for message in messages.take(self.capacity()) {
@@ -44,8 +44,8 @@ impl Messages {
         count
     }
 
-    /// The request that sends message `index`: through `packet`, if it leaves as a frame, else through
-    /// `socket`. It points into `self` and to the message's bytes.
+    /// The request that sends message `index`: through `packet` if it is a frame, else through `socket`. It points into
+    /// `self` and to the bytes of the message.
     pub(super) fn request(&self, index: usize, socket: Fixed, packet: Fixed) -> squeue::Entry {
         let header = &self.headers[index];
         let file = if self.framed[index] { packet } else { socket };
@@ -64,7 +64,7 @@ impl Messages {
             .build()
     }
 
-    /// Messages without a completion.
+    /// Number of submitted messages without a completion.
     pub(super) fn outstanding(&self) -> usize {
         self.outstanding
     }
@@ -74,12 +74,12 @@ impl Messages {
         self.outstanding -= 1;
     }
 
-    /// Forgets all outstanding messages: no completion will arrive.
+    /// Drops all outstanding messages: no completion will arrive.
     pub(super) fn forget(&mut self) {
         self.outstanding = 0;
     }
 
-    /// Bytes, or a negative errno.
+    /// Bytes sent, or a negative errno.
     pub(super) fn result(&self, index: usize) -> i32 {
         self.results[index]
     }

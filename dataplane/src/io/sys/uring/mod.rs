@@ -1,8 +1,9 @@
-//! The same messages in and out through io_uring: receives that stay armed and fill buffers as datagrams
-//! come, sends of many messages with one system call.
+//! Receives and sends messages through io_uring: multishot receives fill buffers as datagrams arrive; many messages are
+//! sent with one system call.
 //!
-//! A ring belongs to the thread that made it. Received data is in buffers that the kernel chose, until the next
-//! [`Uring::receive`]. A send is complete when [`Uring::send`] returns, so the kernel borrows nothing beyond a call.
+//! A ring belongs to the thread that created it. Received data is in buffers that the kernel chose, valid until the
+//! next [`Uring::receive`]. A send is complete when [`Uring::send`] returns, so the kernel borrows no memory beyond a
+//! call.
 
 mod buffers; // buffer ring for receives
 mod messages; // message headers for sends
@@ -19,27 +20,27 @@ use super::{Message, Received, addr, cmsg};
 use buffers::{BUFFER_GROUP, Buffers};
 use messages::Messages;
 
-/// This bit marks receives; the bits below it are the number of the socket or of the message.
+/// Bit of the user data that marks receives; the lower bits are the index of the socket or message.
 const RECEIVE: u64 = 1 << 63;
 const NAME_BYTES: usize = mem::size_of::<libc::sockaddr_storage>();
 const CONTROL_BYTES: usize = mem::size_of::<cmsg::ControlBuffer>();
-/// Bytes before the payload in a buffer: io_uring_recvmsg_out, the source, ancillary data.
+/// Bytes before the payload in a buffer: io_uring_recvmsg_out, source address, ancillary data.
 const PREFIX_BYTES: usize = 16 + NAME_BYTES + CONTROL_BYTES;
-/// Most buffers of a group.
+/// Maximum number of buffers in a group.
 const MAX_BUFFERS: u16 = 1 << 15;
 
-/// Sizes of a ring.
+/// Sizes of a ring and its buffers.
 #[derive(Debug, Clone, Copy)]
 pub struct UringSizes {
-    /// Messages sent with one call.
+    /// Maximum number of messages sent with one call.
     pub messages: u16,
-    /// Messages that can wait to be looked at; a power of two.
+    /// Number of receive buffers, a power of two.
     pub buffers: u16,
-    /// Bytes of each; 64 KiB if the sockets have their receive offload enabled.
+    /// Payload bytes of each buffer; 64 KiB if the sockets use receive offload (UDP_GRO).
     pub payload_bytes: usize,
 }
 
-/// Why there is no ring.
+/// Reason why a ring cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum UringError {
     /// The kernel, or a seccomp filter, refuses io_uring.
@@ -48,7 +49,7 @@ pub enum UringError {
          kernel.io_uring_disabled forbid it): {0}"
     )]
     Refused(io::Error),
-    /// They could not be registered.
+    /// The sockets could not be registered.
     #[error("io_uring refuses {count} sockets: {error}")]
     Sockets {
         /// Number of sockets given.
@@ -56,7 +57,7 @@ pub enum UringError {
         /// Error of the system call.
         error: io::Error,
     },
-    /// They could not be registered.
+    /// The buffers could not be registered.
     #[error("io_uring refuses {count} buffers: {error}")]
     Buffers {
         /// Number of buffers given.
@@ -64,27 +65,27 @@ pub enum UringError {
         /// Error of the system call.
         error: io::Error,
     },
-    /// The number of buffers is invalid.
+    /// The number of buffers is not a power of two, or is too large.
     #[error("{0} buffers are not a power of two up to 32768")]
     Count(u16),
 }
 
-/// Sockets with armed receives, and room to send.
+/// A ring with multishot receives on its sockets.
 pub struct Uring {
     ring: IoUring,
-    /// The kernel may write to them until all receives are cancelled.
+    /// Receive buffers. The kernel may write to them until all receives are cancelled.
     buffers: ManuallyDrop<Buffers>,
-    /// Layout of a buffer; the kernel reads it when a receive is armed.
+    /// Layout of a buffer; the kernel reads this when a receive is armed.
     template: Box<libc::msghdr>,
-    /// True for each socket with an armed receive.
+    /// True for each socket whose receive is armed.
     armed: Vec<bool>,
-    /// Completed, not shown yet.
+    /// Completed receives that [`receive`](Self::receive) has not returned yet.
     waiting: VecDeque<Arrived>,
-    /// Shown until the next receive.
+    /// Messages that the last [`receive`](Self::receive) returned; valid until the next one.
     shown: Vec<Arrived>,
     receive_error: Option<i32>,
     messages: Messages,
-    /// A submission failed in a way that leaves requests behind: none is submitted any more.
+    /// True after a submission failed so that requests may remain: nothing is submitted any more.
     broken: bool,
     has_deferred_work: bool,
 }
@@ -93,13 +94,13 @@ pub struct Uring {
 struct Arrived {
     socket: usize,
     buffer: u16,
-    /// Bytes of the buffer, with the prefix.
+    /// Length of the data in the buffer, with its prefix.
     bytes: usize,
 }
 
 impl Uring {
-    /// A ring for `sockets`, which are named by their index from here on. They stay open with it, and so does
-    /// `packet`, the packet socket that frames leave through.
+    /// A ring for `sockets`, which are named by their index. The ring keeps them open, and `packet`, the packet socket
+    /// for frames.
     ///
     /// The first [`receive`](Self::receive) arms the receives.
     pub fn new(
@@ -142,23 +143,23 @@ impl Uring {
         })
     }
 
-    /// True when completions are left to the thread's own calls (Linux 6.1), which costs least.
+    /// True when the kernel runs completions only inside the thread's own calls (Linux 6.1), which costs least.
     pub fn has_deferred_work(&self) -> bool {
         self.has_deferred_work
     }
 
-    /// Messages a [`send`](Self::send) takes at most.
+    /// Maximum number of messages per [`send`](Self::send).
     pub fn capacity(&self) -> usize {
         self.messages.capacity()
     }
 
-    /// Receives without blocking; returns the number of messages, 0 if there are none. Earlier messages are invalid
-    /// now.
+    /// Receives without blocking. Returns the number of messages, 0 if none wait. Messages of the last call become
+    /// invalid.
     ///
-    /// Sleep only after a 0, and if nothing [was fetched](Self::has_fetched) since: before that, a receive that ran
-    /// out of buffers may not be armed again. Until
-    /// [`as_fd`](AsFd::as_fd) is readable; or, with [deferred work](Self::has_deferred_work), until a socket
-    /// is: what has arrived is then fetched by the next call, not before.
+    /// The caller may sleep only after a result of 0, and if no message [was fetched](Self::has_fetched) since; before
+    /// that, a receive that ran out of buffers may not be armed. With [deferred work](Self::has_deferred_work) the
+    /// caller sleeps until a socket is readable (messages are fetched by the next call), otherwise until
+    /// [`as_fd`](AsFd::as_fd) is readable.
     pub fn receive(&mut self) -> io::Result<usize> {
         for arrived in self.shown.drain(..) {
             self.buffers.give_back(arrived.buffer);
@@ -180,19 +181,19 @@ impl Uring {
         }
     }
 
-    /// True when a [`send`](Self::send) has fetched what arrived meanwhile: then the sockets do not become
-    /// readable for it any more, and it waits for the next [`receive`](Self::receive).
+    /// True when a [`send`](Self::send) has fetched messages. The sockets do not become readable for these; the next
+    /// [`receive`](Self::receive) returns them.
     pub fn has_fetched(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Message `index` of the last [`receive`](Self::receive), and the number of its socket; `None` when
-    /// its sender has no IP address.
+    /// Socket index and content of message `index` of the last [`receive`](Self::receive); `None` when its sender has
+    /// no IP address.
     pub fn get(&self, index: usize) -> Option<(usize, Received<'_>)> {
         let arrived = self.shown[index];
         let buffer = self.buffers.get(arrived.buffer, arrived.bytes);
         let parts = RecvMsgOut::parse(buffer, &self.template).ok()?;
-        // The parts borrow from `parts` by their signature; the payload is the end of the buffer.
+        // The payload is the end of the buffer; its type borrows from `parts`.
         let length = parts.payload_data().len();
         let bytes = &buffer[PREFIX_BYTES..PREFIX_BYTES + length];
         let mut header = *self.template;
@@ -210,8 +211,8 @@ impl Uring {
         Some((arrived.socket, received))
     }
 
-    /// Sends the first of `messages` on a socket without waiting, with one system call; how many were
-    /// tried. [`result`](Self::result) says what became of each; one that fails holds up none after it.
+    /// Sends the first of `messages` on a socket with one system call, without blocking. Returns the number that was
+    /// tried. [`result`](Self::result) returns the result of each; a failed message does not stop later ones.
     pub fn send<'a>(
         &mut self,
         socket: usize,
@@ -219,9 +220,9 @@ impl Uring {
     ) -> io::Result<usize> {
         self.check()?;
         assert!(socket < self.armed.len(), "the socket is one of the ring's");
-        // All headers first: an iterator that panics must not leave requests behind.
+        // All headers are written first: an iterator that panics must not leave requests behind.
         let count = self.messages.fill(messages);
-        // The packet socket comes after all others.
+        // The packet socket has the index after all others.
         let (socket, packet) = (Fixed(socket as u32), Fixed(self.armed.len() as u32));
         for index in 0..count {
             let request = self.messages.request(index, socket, packet);
@@ -279,13 +280,13 @@ impl Uring {
         // SAFETY: the caller keeps what the request points to.
         let pushed = unsafe { self.ring.submission().push(&request) };
         pushed.map_err(|_| {
-            // The ring has room for one receive of each socket and a full batch.
+            // The ring has space for one receive per socket and a full batch.
             self.broken = true;
             io::Error::other("the submission queue is full")
         })
     }
 
-    /// True when a call would submit something or yield completions.
+    /// True when a system call would submit requests or return completions.
     fn has_kernel_work(&mut self) -> bool {
         let submission = self.ring.submission();
         !submission.is_empty() || submission.taskrun() || submission.cq_overflow()
@@ -296,7 +297,7 @@ impl Uring {
         match self.ring.submitter().submit_and_wait(want) {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
-                // A signal, no memory for the moment, or completions to be reaped first.
+                // A signal, a temporary lack of memory, or completions that must be reaped first.
                 Some(libc::EINTR | libc::EAGAIN | libc::EBUSY) => Ok(()),
                 Some(_) | None => Err(error),
             },
@@ -330,7 +331,7 @@ impl Uring {
         }
     }
 
-    /// No request may outlive its memory: unsubmitted requests are dropped, submitted ones are cancelled.
+    /// Drops requests that were not submitted, and cancels submitted ones, so that no request outlives its memory.
     fn abandon(&mut self) {
         self.broken = true;
         let cancelled = self
@@ -338,7 +339,7 @@ impl Uring {
             .submitter()
             .register_sync_cancel(None, CancelBuilder::any());
         if cancelled.is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
-            // Payloads of the caller might be read after they are gone.
+            // The kernel might read payloads of the caller after they are freed.
             std::process::abort();
         }
         self.messages.forget();
@@ -369,7 +370,7 @@ impl Drop for Uring {
     }
 }
 
-/// A ring that works only during our calls (deferred task work), or before Linux 6.1 at least without interrupts.
+/// A ring whose work is done only inside our calls (deferred task work); before Linux 6.1 at least without interrupts.
 fn set_up(sockets: usize, sizes: UringSizes) -> Result<(IoUring, bool), UringError> {
     let requests = u32::from(sizes.messages) + sockets as u32;
     let completions = requests + u32::from(sizes.buffers);

@@ -28,7 +28,7 @@ fn message(bytes: &[u8], to: &UdpSocket) -> Message<'static> {
     }
 }
 
-/// Everything that comes until `count` messages did.
+/// Receives until `count` messages have arrived.
 fn receive(ring: &mut Uring, count: usize) -> Vec<(usize, Vec<u8>, usize, SocketAddr)> {
     let mut got = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(5);
@@ -44,7 +44,7 @@ fn receive(ring: &mut Uring, count: usize) -> Vec<(usize, Vec<u8>, usize, Socket
 }
 
 #[test]
-fn says_who_sent_what_to_which_socket_and_address() {
+fn messages_have_source_socket_address_and_bytes() {
     let sockets = [socket(), socket()];
     enable_packet_info(sockets[1].as_fd(), false).unwrap();
     let mut ring = Uring::new(&[sockets[0].as_fd(), sockets[1].as_fd()], None, SIZES).unwrap();
@@ -157,7 +157,7 @@ fn sending_takes_no_more_than_a_batch_and_keeps_what_arrives_meanwhile() {
 }
 
 #[test]
-fn what_a_send_fetched_is_told_because_no_socket_becomes_readable_for_it() {
+fn messages_fetched_by_a_send_are_announced() {
     let both = socket();
     let mut ring = Uring::new(&[both.as_fd()], None, SIZES).unwrap();
     assert_eq!(ring.receive().unwrap(), 0);

@@ -1,5 +1,4 @@
-//! Tests of connectivity checks that arrive before the client's answer: the session continues when the answer is
-//! there.
+//! Tests: connectivity checks arrive before the client's answer, and the session connects when the answer arrives.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use crate::ice::credentials::IceKey;
 use crate::io::entropy::Entropy;
 use crate::key::{SessionKey, TrackKey};
 use crate::media::codec::MediaKind;
-use crate::media::layer_allocation::Wish;
+use crate::media::layer_allocation::SubscriptionParams;
 use crate::media::subscription::Wanted;
 use crate::srtp::AeadChoice;
 
@@ -29,11 +28,11 @@ const HOP: Duration = Duration::from_millis(1);
 struct Call {
     peer: Peer,
     client: Rtc,
-    /// Ours and the client's.
+    /// Our address, and the client's.
     candidate: SocketAddr,
     addr: SocketAddr,
     now: Instant,
-    /// Checks of the client so far.
+    /// Number of checks that the client has sent.
     checks: usize,
     connected: bool,
 }
@@ -108,7 +107,7 @@ fn checks_before_the_answer_cost_no_time() {
     let wanted = Wanted {
         track: TrackKey(1),
         kind: MediaKind::Video,
-        wish: Wish::default(),
+        params: SubscriptionParams::default(),
         group: None,
         formats: None,
     };

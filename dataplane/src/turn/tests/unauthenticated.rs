@@ -1,4 +1,4 @@
-//! Unauthenticated clients cannot take memory, and cannot attack others.
+//! Unauthenticated clients cannot use memory, and cannot attack others.
 
 use spillway_wire::stun::{Class, Method, kinds};
 
@@ -6,7 +6,7 @@ use super::rig::*;
 use crate::limits::{REFLECTION_BURST_BYTES, REFLECTION_BYTES_PER_SECOND, REFLECTION_SLOTS};
 use crate::turn::{Client, DenyReason, Outcome, StreamId, Transport};
 
-/// Sources as a flood forges them.
+/// Source addresses as a flood forges them.
 fn source(number: u32) -> Client {
     let ip = std::net::Ipv4Addr::from(0x0b00_0000 + number.wrapping_mul(2_654_435_761) / 256);
     let port = 1_024 + (number % 60_000) as u16;
@@ -51,7 +51,7 @@ fn a_victim_gets_no_more_than_its_budget() {
     for method in [Method::Allocate, Method::Binding, Method::Refresh] {
         let hello = client.unsigned(method, |_| {});
         for number in 0..20_000_u32 {
-            // All of one network, which is where the victim's link ends.
+            // All addresses are in one network, which shares the victim's link.
             let ip = std::net::Ipv4Addr::new(192, 0, 2, (number % 256) as u8);
             let from = Client::udp((ip, 7).into(), addr(LISTENING));
             if let Outcome::Reply(reply) = rig.handle(&from, &hello) {
@@ -99,7 +99,7 @@ fn a_connection_has_proven_where_it_is() {
 }
 
 #[test]
-fn everybody_may_ask_where_it_is_seen() {
+fn a_binding_request_needs_no_authentication() {
     let mut rig = Rig::new();
     for remote in ["192.0.2.7:40000", "[2001:db8::7]:40000"] {
         let mut client = TestClient::new(remote);
@@ -117,7 +117,7 @@ fn everybody_may_ask_where_it_is_seen() {
 }
 
 #[test]
-fn strangers_cannot_find_out_who_has_an_allocation() {
+fn unauthenticated_clients_cannot_detect_allocations() {
     let mut rig = Rig::new();
     let (client, _) = rig.allocated("192.0.2.7:40000");
     let mut stranger = TestClient::new("192.0.2.7:40000");

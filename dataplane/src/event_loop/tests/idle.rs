@@ -6,7 +6,7 @@ use super::rig::Rig;
 use crate::limits::{QUIET_TICK, TICK};
 
 #[test]
-fn those_who_leave_are_counted_out() {
+fn gauges_fall_when_sessions_end() {
     let mut rig = Rig::start(3);
     let counted = |rig: &Rig| (rig.shard.report.tracks, rig.shard.report.subscriptions);
     assert_eq!(counted(&rig), (1, 3));
@@ -37,13 +37,13 @@ fn the_tick_is_slow_only_where_nothing_happens() {
     rig.shard.close(subscriber);
     let publisher = rig.publisher.index;
     rig.shard.close(publisher);
-    rig.shard.periodic.has_news = true; // the loop, which is not run here, was woken by something
+    rig.shard.periodic.has_unreported_events = true; // as if the loop, which does not run here, had been woken
     assert!(left(&rig) <= TICK, "that they left is not reported yet");
-    rig.settle(Duration::from_secs(1));
+    rig.run_for(Duration::from_secs(1));
     assert!(left(&rig) > TICK && left(&rig) <= QUIET_TICK);
     let now = Instant::now();
     rig.shard.note_activity(now);
-    rig.shard.periodic.has_news = true;
+    rig.shard.periodic.has_unreported_events = true;
     assert_eq!(rig.shard.next_tick(), now + TICK, "not by the first packet");
     rig.shard.note_activity(now + TICK / 2);
     assert_eq!(rig.shard.next_tick(), now + TICK, "nor ever later");

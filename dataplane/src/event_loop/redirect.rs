@@ -1,5 +1,5 @@
-//! Clients reached through TURN, a TCP stream or another shard: handles their incoming messages, and takes outgoing
-//! datagrams for them out of the queues of the media sockets.
+//! Clients reached through TURN, a TCP stream or another shard. Handles their incoming messages, and removes outgoing
+//! datagrams for them from the queues of the media sockets.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::drop_reason::DropReason;
 use crate::key::ShardId;
 use crate::limits::MAX_OUTWARD_BACKLOG;
-use crate::mesh::message::{Outward, ToShard};
+use crate::mesh::message::{OutgoingDatagrams, ToShard};
 use crate::path;
 use crate::path::arrive::Arrived;
 use crate::report::ShardReport;
@@ -18,7 +18,7 @@ use crate::shard::state::Shard;
 use crate::stream::{Alias, Arrivals, Event, ShortId, Streams};
 use crate::turn::StreamId;
 
-/// A stream and the addresses at its ends.
+/// A stream with its remote and local address.
 #[derive(Debug, Clone, Copy)]
 struct StreamEnds {
     stream: StreamId,
@@ -27,7 +27,7 @@ struct StreamEnds {
 }
 
 impl Shard {
-    /// Receives from the streams. True when more may wait.
+    /// Receives messages from streams. True when more may wait.
     pub(super) fn receive_streams(&mut self, now: Instant) -> bool {
         let mut arrivals = std::mem::take(&mut self.egress.arrivals);
         let more = self.egress.streams.poll(now, &mut arrivals);
@@ -81,14 +81,15 @@ impl Shard {
             local: Some(local.ip()),
             inside: true,
         };
-        path::take_in(self, &arrived, now);
-        // A stream is kept while a session receives from it.
+        path::receive_datagram(self, &arrived, now);
+        // A stream stays open while a session receives from it.
         let is_known = self.peers.by_addr(source).is_some();
         self.egress.streams.keep(stream, is_known, now);
     }
 
-    /// Takes datagrams for addresses reached through TURN, a stream or another shard out of the queues.
-    pub(super) fn divert(&mut self, now: Instant) {
+    /// Removes datagrams to addresses reached through TURN, a stream or another shard from the media queues, and sends
+    /// them there.
+    pub(super) fn redirect(&mut self, now: Instant) {
         let Self {
             id,
             ice,
@@ -105,7 +106,7 @@ impl Shard {
             ..
         } = egress;
         for (_, queue) in queues.by_family() {
-            queue.divert(|run, bytes| {
+            queue.take_redirected(|run, bytes| {
                 let Some(next_hop) = next_hops.to(run.destination, *id) else {
                     return false;
                 };
@@ -119,12 +120,16 @@ impl Shard {
                     }
                     NextHop::Stream(stream) => over_stream(streams, stream, datagrams, report),
                     NextHop::Shard(shard) => {
-                        let outward = Outward {
+                        let outward = OutgoingDatagrams {
                             bytes: bytes.into(),
                             run: *run,
                         };
                         let is_full = outbox.backlog(shard) >= MAX_OUTWARD_BACKLOG;
-                        if is_full || outbox.send(shard, ToShard::Outward(outward)).is_err() {
+                        if is_full
+                            || outbox
+                                .send(shard, ToShard::OutgoingDatagrams(outward))
+                                .is_err()
+                        {
                             let drops = &mut report.drops;
                             drops.count_many(DropReason::MeshFull, run.datagrams());
                         }
@@ -135,9 +140,9 @@ impl Shard {
         }
     }
 
-    /// Sends a datagram of another shard's session to a client that this shard reaches.
-    pub(super) fn on_outward(&mut self, outward: &Outward, now: Instant) {
-        let Outward { bytes, run } = outward;
+    /// Sends datagrams of another shard's session to a client that only this shard can reach.
+    pub(super) fn on_outgoing_datagrams(&mut self, outward: &OutgoingDatagrams, now: Instant) {
+        let OutgoingDatagrams { bytes, run } = outward;
         let datagrams = Datagrams { run, bytes };
         let (streams, report) = (&mut self.egress.streams, &mut self.report);
         match (
@@ -152,7 +157,7 @@ impl Shard {
                 turn.deliver(datagrams, peer, now, streams, report);
             }
             (Some(NextHop::Stream(stream)), _) => over_stream(streams, stream, datagrams, report),
-            // The client has left, or moved; then the session will receive from its new address.
+            // The client has left, or has moved. In the second case the session receives from its new address soon.
             (Some(NextHop::Relay | NextHop::Shard(_)) | None, _) => {
                 let drops = &mut report.drops;
                 drops.count_many(DropReason::NotRelayed, run.datagrams());
@@ -160,15 +165,16 @@ impl Shard {
         }
     }
 
-    /// Datagrams from `source`, a relayed address, came by `via`, which alone knows its client.
-    pub(super) fn reached_by(&mut self, source: SocketAddr, via: ShardId) {
+    /// Datagrams from the relayed address `source` arrived through shard `via`, which has its TURN client: replies must
+    /// go through that shard.
+    pub(super) fn set_relay_shard(&mut self, source: SocketAddr, via: ShardId) {
         if Alias::of(source).is_none() && !self.egress.next_hops.insert(source, Relayed::By(via)) {
             self.report.drops.count(DropReason::TooManyAddresses);
         }
     }
 }
 
-/// Each datagram of `run` with its length before it (RFC 4571).
+/// Sends each datagram of `run` over a stream, preceded by its length (RFC 4571).
 fn over_stream(
     streams: &mut Streams,
     stream: ShortId,
@@ -176,7 +182,7 @@ fn over_stream(
     report: &mut ShardReport,
 ) {
     let run = datagrams.run;
-    // A session may send to a client after its stream has ended.
+    // A session may still send after the client's stream has ended.
     let Some(stream) = streams.named(stream) else {
         return report
             .drops

@@ -97,7 +97,8 @@ where
     Pval: Parser<Input, Output = Out>,
     Input::Error: ParseError<Input::Token, Input::Range, Input::Position>,
 {
-    typed_line('a', (string(attribute), token(':'), val)).map(|(_, _, val)| val)
+    let prefix = whole((token('a'), token('='), string(attribute), token(':')));
+    whole(attempt((prefix, val, line_end())).map(|(_, val, _)| val))
 }
 
 /// An a= line that has no value like: `a=ice-lite`.
@@ -324,7 +325,7 @@ where
     Input: Stream<Token = char>,
     Input::Error: ParseError<Input::Token, Input::Range, Input::Position>,
 {
-    (string("a="), candidate(), line_end()).map(|(_, c, _)| c)
+    whole((string("a="), candidate(), line_end()).map(|(_, c, _)| c))
 }
 
 /// Session line with a key we ignore (spec says we should validate them, but meh).
@@ -360,20 +361,13 @@ where
         optional(bandwidth_line()),             // b=AS:2500
         many::<Vec<_>, _, _>(media_attribute_line()),
     )
-        .and_then(|((typ, port, proto, pts), _, bw, attrs)| {
-            let m = MediaLine {
-                typ,
-                disabled: port == "0",
-                proto,
-                pts,
-                bw,
-                attrs,
-            };
-            if let Some(err) = m.check_consistent() {
-                warn!("{:?}", err);
-                return Err(StreamErrorFor::<Input>::message_format(err));
-            }
-            Ok(m)
+        .map(|((typ, port, proto, pts), _, bw, attrs)| MediaLine {
+            typ,
+            disabled: port == "0",
+            proto,
+            pts,
+            bw,
+            attrs,
         })
 }
 
@@ -844,6 +838,17 @@ where
 
 // /////////////////////////////////////////////////// Generic things below
 
+/// A parser that is compiled once for all places of the grammar. Without it, `combine` compiles each parser again
+/// inside each sequence around it, with code to resume in the middle of input.
+fn whole<Input, P>(mut p: P) -> impl Parser<Input, Output = P::Output>
+where
+    Input: Stream<Token = char>,
+    P: Parser<Input>,
+    Input::Error: ParseError<Input::Token, Input::Range, Input::Position>,
+{
+    parser(move |input: &mut Input| p.parse_stream(input).into_result())
+}
+
 /// A specific line
 fn typed_line<Input, Pval, Out>(expected: char, val: Pval) -> impl Parser<Input, Output = Out>
 where
@@ -862,9 +867,7 @@ where
     Input: Stream<Token = char>,
     Input::Error: ParseError<Input::Token, Input::Range, Input::Position>,
 {
-    attempt((typ, token('='), val, line_end()))
-        .map(|(_, _, value, _)| value)
-        .message("sdp line")
+    whole(attempt((typ, token('='), val, line_end())).map(|(_, _, value, _)| value))
 }
 
 /// alphanumeric name.
@@ -873,7 +876,7 @@ where
     Input: Stream<Token = char>,
     Input::Error: ParseError<Input::Token, Input::Range, Input::Position>,
 {
-    many1(satisfy(|c: char| c.is_alphanumeric()))
+    whole(many1(satisfy(|c: char| c.is_alphanumeric())))
 }
 
 /// Not SP, \r or \n
@@ -882,7 +885,7 @@ where
     Input: Stream<Token = char>,
     Input::Error: ParseError<Input::Token, Input::Range, Input::Position>,
 {
-    many1(satisfy(|c| c != ' ' && c != '\r' && c != '\n'))
+    whole(many1(satisfy(|c| c != ' ' && c != '\r' && c != '\n')))
 }
 
 /// Any value that isn't \r or \n.
@@ -891,7 +894,7 @@ where
     Input: Stream<Token = char>,
     Input::Error: ParseError<Input::Token, Input::Range, Input::Position>,
 {
-    many1(satisfy(|c| c != '\r' && c != '\n'))
+    whole(many1(satisfy(|c| c != '\r' && c != '\n')))
 }
 
 /// We discovered a stray \n in safari SDP. This line end handles \r\n, \n or EOF.
@@ -900,7 +903,7 @@ where
     Input: Stream<Token = char>,
     Input::Error: ParseError<Input::Token, Input::Range, Input::Position>,
 {
-    choice((crlf().map(|_| ()), newline().map(|_| ()), eof()))
+    whole(choice((crlf().map(|_| ()), newline().map(|_| ()), eof())))
 }
 
 // minptime=10
@@ -909,13 +912,15 @@ where
     Input: Stream<Token = char>,
     Input::Error: ParseError<Input::Token, Input::Range, Input::Position>,
 {
-    (
-        spaces(false),
-        many1(satisfy(|c| is_param_char(c, '='))),
-        token('='),
-        many1(satisfy(|c| is_param_char(c, ';'))),
+    whole(
+        (
+            spaces(false),
+            many1(satisfy(|c| is_param_char(c, '='))),
+            token('='),
+            many1(satisfy(|c| is_param_char(c, ';'))),
+        )
+            .map(|(_, key, _, val)| (key, val)),
     )
-        .map(|(_, key, _, val)| (key, val))
 }
 
 /// Skip spaces and tabs, optionally including CR and LF.

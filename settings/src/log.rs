@@ -126,7 +126,11 @@ mod tests {
             ("spillway::hub", "spillway::room", L::ERROR),
         ] {
             for level in [L::ERROR, L::WARN, L::INFO, L::DEBUG, L::TRACE] {
-                assert_eq!(lists(text, target, &level), level <= most, "{text}: {target} {level}");
+                assert_eq!(
+                    lists(text, target, &level),
+                    level <= most,
+                    "{text}: {target} {level}"
+                );
             }
         }
     }

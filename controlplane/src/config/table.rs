@@ -199,7 +199,11 @@ pub const SETTINGS: &[Setting] = &[
         "0",
         "seconds over which a stopping server closes its sockets; a second signal stops it at once",
     ),
-    setting("log", "info", "log filter: a level, or a list of TARGET=LEVEL"),
+    setting(
+        "log",
+        "info",
+        "log filter: a level, or a list of TARGET=LEVEL",
+    ),
 ];
 
 /// Settings that only `up` uses, because `serve` starts no data plane and has no state directory.

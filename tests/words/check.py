@@ -50,12 +50,17 @@ def tracked(root):
     return [name for name in listed if name and (root / name).is_file()]
 
 
+def is_generated(text):
+    """The words of generated code are those of its source and of its generator."""
+    return "@generated" in text.split("\n", 1)[0]
+
+
 def findings(kind, root, files, everything, programs):
     """Yields the findings of one kind in `files`; links may lead to `everything`."""
     if kind == "short_doc_lines":
         for name in files:
-            if name.endswith(".rs"):
-                yield from prose.short_docs(name, read(root, name))
+            if name.endswith(".rs") and not is_generated(text := read(root, name)):
+                yield from prose.short_docs(name, text)
     elif kind == "long_sentences":
         for name in files:
             if name.endswith(".md") and name.startswith(PROSE):

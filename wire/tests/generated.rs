@@ -3,6 +3,8 @@
 //!
 //! After a change of the schema: `UPDATE=1 cargo test -p spillway-wire --test generated`.
 
+#![allow(clippy::unwrap_used)] // in a test a panic is a failure
+
 use std::path::Path;
 
 #[test]

@@ -3,7 +3,7 @@
 pub struct GetNodeRequest {}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Node {
-    /// name given by configuration
+    /// name from the configuration
     #[prost(string, tag = "1")]
     pub node: ::prost::alloc::string::String,
     /// random, new for each process
@@ -20,10 +20,10 @@ pub struct Node {
     pub shards: ::prost::alloc::vec::Vec<Shard>,
     #[prost(uint32, tag = "7")]
     pub max_sessions: u32,
-    /// RFC 7065 URIs, the ones to try first first; empty without TURN
+    /// RFC 7065 URIs in order of preference; empty without TURN
     #[prost(string, repeated, tag = "8")]
     pub turn_urls: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// what tells the secrets of its credentials from others, 8 hexadecimal digits each
+    /// identifiers of its TURN secrets, 8 hexadecimal digits each
     #[prost(string, repeated, tag = "9")]
     pub turn_secret_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -41,12 +41,12 @@ pub struct Allocation {
     /// udp, tcp or tls
     #[prost(string, tag = "2")]
     pub transport: ::prost::alloc::string::String,
-    /// IP:port
+    /// address of the client, IP:port
     #[prost(string, tag = "3")]
     pub client: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub username: ::prost::alloc::string::String,
-    /// IP:port, of each family
+    /// relayed addresses, IP:port, one of each family
     #[prost(string, repeated, tag = "5")]
     pub relayed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(uint32, tag = "6")]
@@ -77,7 +77,7 @@ pub struct Shard {
     pub bytes_in: u64,
     #[prost(uint64, tag = "6")]
     pub bytes_out: u64,
-    /// all reasons together, cumulative
+    /// dropped packets of all reasons, cumulative
     #[prost(uint64, tag = "7")]
     pub drops: u64,
     #[prost(uint32, tag = "8")]
@@ -92,7 +92,7 @@ pub struct Shard {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetStateRequest {
-    /// only these; all, if none is named
+    /// the sessions to return; empty means all
     #[prost(string, repeated, tag = "1")]
     pub sessions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -114,25 +114,25 @@ pub struct Session {
     /// ICE and DTLS are up
     #[prost(bool, tag = "4")]
     pub connected: bool,
-    /// none while no packet has claimed it
+    /// absent until the first connectivity check
     #[prost(uint32, optional, tag = "5")]
     pub shard: ::core::option::Option<u32>,
-    /// publish sessions
+    /// tracks of a publish session
     #[prost(message, repeated, tag = "6")]
     pub tracks: ::prost::alloc::vec::Vec<Track>,
-    /// subscribe sessions
+    /// subscriptions of a subscribe session
     #[prost(message, repeated, tag = "7")]
     pub subscriptions: ::prost::alloc::vec::Vec<Subscription>,
-    /// subscribe sessions: sent, not yet answered
+    /// of a subscribe session: the offer without an answer
     #[prost(message, optional, tag = "8")]
     pub outstanding_offer: ::core::option::Option<Offer>,
-    /// subscribe sessions: of the latest offer
+    /// of a subscribe session: revision of its last offer
     #[prost(uint64, tag = "9")]
     pub revision: u64,
-    /// whose lease keeps it; empty: none
+    /// owner of the lease; empty without a lease
     #[prost(string, tag = "10")]
     pub owner: ::prost::alloc::string::String,
-    /// what is left of that lease; 0: it has none, or it ran out
+    /// remaining time of the lease; 0 without a lease or when it has expired
     #[prost(uint64, tag = "11")]
     pub lease_ms: u64,
 }
@@ -150,7 +150,7 @@ pub struct Track {
     pub layers: ::prost::alloc::vec::Vec<Layer>,
     #[prost(bytes = "vec", tag = "5")]
     pub annotation: ::prost::alloc::vec::Vec<u8>,
-    /// the publisher says it sends nothing worth hearing
+    /// muted by the publisher
     #[prost(bool, tag = "6")]
     pub muted: bool,
 }
@@ -166,7 +166,7 @@ pub struct Layer {
 pub struct Wish {
     #[prost(bool, tag = "1")]
     pub paused: bool,
-    /// 0: no limit
+    /// pixels; 0 means no limit
     #[prost(uint32, tag = "2")]
     pub max_height: u32,
     /// higher gets bandwidth first; 0 is the default
@@ -179,10 +179,10 @@ pub struct Subscription {
     pub track: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
     pub wish: ::core::option::Option<Wish>,
-    /// empty until negotiated
+    /// identification of the m-line (RFC 8843); empty until it is negotiated
     #[prost(string, tag = "3")]
     pub mid: ::prost::alloc::string::String,
-    /// layer now forwarded; empty when none or no simulcast
+    /// forwarded layer; empty without simulcast or while paused
     #[prost(string, tag = "4")]
     pub rid: ::prost::alloc::string::String,
 }
@@ -197,7 +197,7 @@ pub struct PutPublishRequest {
     pub tracks: ::prost::alloc::vec::Vec<Track>,
     #[prost(bytes = "vec", tag = "4")]
     pub annotation: ::prost::alloc::vec::Vec<u8>,
-    /// whose lease keeps the session; empty: none, or who it was before
+    /// owner of the session; empty keeps the present owner
     #[prost(string, tag = "5")]
     pub owner: ::prost::alloc::string::String,
 }
@@ -205,7 +205,7 @@ pub struct PutPublishRequest {
 pub struct PutPublishReply {
     #[prost(string, tag = "1")]
     pub answer_sdp: ::prost::alloc::string::String,
-    /// those that can play; others of the request are not published
+    /// tracks that can play; other tracks of the request are not published
     #[prost(message, repeated, tag = "2")]
     pub tracks: ::prost::alloc::vec::Vec<PublishedTrack>,
 }
@@ -213,7 +213,7 @@ pub struct PutPublishReply {
 pub struct PublishedTrack {
     #[prost(string, tag = "1")]
     pub track: ::prost::alloc::string::String,
-    /// the layers that the answer has, of those that were declared
+    /// declared layers that the answer contains
     #[prost(string, repeated, tag = "2")]
     pub rids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -223,7 +223,7 @@ pub struct PutSubscribeRequest {
     pub session: ::prost::alloc::string::String,
     #[prost(bytes = "vec", tag = "2")]
     pub annotation: ::prost::alloc::vec::Vec<u8>,
-    /// as in PutPublishRequest
+    /// the same as in PutPublishRequest
     #[prost(string, tag = "3")]
     pub owner: ::prost::alloc::string::String,
 }
@@ -235,7 +235,7 @@ pub struct PutSubscriptionsRequest {
     pub session: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "2")]
     pub put: ::prost::alloc::vec::Vec<TrackWish>,
-    /// track ids
+    /// ids of the tracks
     #[prost(string, repeated, tag = "3")]
     pub remove: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -247,14 +247,14 @@ pub struct TrackWish {
     pub kind: i32,
     #[prost(message, optional, tag = "3")]
     pub wish: ::core::option::Option<Wish>,
-    /// absent: the track is played by itself
+    /// absent if the track is not synchronized with others
     #[prost(message, optional, tag = "4")]
     pub group: ::core::option::Option<SyncGroup>,
 }
-/// What is played in sync with what. Names are 1 to 64 token characters (RFC 8830 section 2).
+/// Tracks that are played in sync. Names have 1 to 64 token characters (RFC 8830 section 2).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SyncGroup {
-    /// media stream id of `a=msid`: tracks of one stream are played in sync
+    /// media stream id of `a=msid`: clients play tracks of one stream in sync
     #[prost(string, tag = "1")]
     pub stream: ::prost::alloc::string::String,
     /// CNAME (RFC 3550 section 6.5.1): tracks of one CNAME share a clock
@@ -288,12 +288,12 @@ pub struct AddCandidateReply {}
 pub struct AnnotateRequest {
     #[prost(string, tag = "1")]
     pub session: ::prost::alloc::string::String,
-    /// empty: the session itself
+    /// empty means the session itself
     #[prost(string, tag = "2")]
     pub track: ::prost::alloc::string::String,
     #[prost(bytes = "vec", tag = "3")]
     pub annotation: ::prost::alloc::vec::Vec<u8>,
-    /// tracks only
+    /// only with `track`
     #[prost(bool, optional, tag = "4")]
     pub muted: ::core::option::Option<bool>,
 }
@@ -303,7 +303,7 @@ pub struct AnnotateReply {}
 pub struct CloseSessionRequest {
     #[prost(string, tag = "1")]
     pub session: ::prost::alloc::string::String,
-    /// goes into the log
+    /// reason for the log
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
 }
@@ -311,10 +311,10 @@ pub struct CloseSessionRequest {
 pub struct CloseSessionReply {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewLeaseRequest {
-    /// 1 to 128 bytes
+    /// id of the server, 1 to 128 bytes
     #[prost(string, tag = "1")]
     pub owner: ::prost::alloc::string::String,
-    /// 1,000 to 3,600,000
+    /// duration of the lease, 1,000 to 3,600,000 ms
     #[prost(uint64, tag = "2")]
     pub time_ms: u64,
 }
@@ -373,11 +373,11 @@ pub struct SessionClosed {
     /// "closed", "ice timeout", "peer left", ...
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
-    /// a handshake that failed: "dtls_fingerprint", "dtls_certificate", "dtls_alert",
+    /// why a handshake failed: "dtls_fingerprint", "dtls_certificate", "dtls_alert",
     #[prost(string, tag = "3")]
     pub failure: ::prost::alloc::string::String,
 }
-/// A subscribe session wants to (re)negotiate. One offer is outstanding at a time.
+/// An offer of a subscribe session. Only one offer is outstanding at a time.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Offer {
     #[prost(string, tag = "1")]
@@ -386,7 +386,7 @@ pub struct Offer {
     pub revision: u64,
     #[prost(string, tag = "3")]
     pub sdp: ::prost::alloc::string::String,
-    /// which track plays on which m-line from this offer on
+    /// the track of each m-line from this offer on
     #[prost(message, repeated, tag = "4")]
     pub mids: ::prost::alloc::vec::Vec<MidTrack>,
 }
@@ -397,7 +397,7 @@ pub struct MidTrack {
     #[prost(string, tag = "2")]
     pub track: ::prost::alloc::string::String,
 }
-/// What a subscriber is sent changed: layer, or paused for lack of bandwidth (`rid` empty, `active` false).
+/// The forwarded layer of a subscription changed. `rid` is empty and `active` false while it is paused for lack of bandwidth.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LayerChanged {
     #[prost(string, tag = "1")]
@@ -408,16 +408,16 @@ pub struct LayerChanged {
     pub rid: ::prost::alloc::string::String,
     #[prost(bool, tag = "4")]
     pub active: bool,
-    /// "rejected": the client does not take the m-line, and the subscription ended
+    /// "rejected": the client rejected the m-line, and the subscription ended
     #[prost(string, tag = "5")]
     pub reason: ::prost::alloc::string::String,
 }
-/// Smoothed audio levels of tracks with somebody speaking, every 300 ms per shard; absent is silent.
+/// Smoothed audio levels of tracks with speech, from each shard every 300 ms. A track that is absent is silent.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Levels {
     #[prost(message, repeated, tag = "1")]
     pub levels: ::prost::alloc::vec::Vec<TrackLevel>,
-    /// replaces the last report of this shard
+    /// this report replaces the last one of this shard
     #[prost(uint32, tag = "2")]
     pub shard: u32,
 }
@@ -567,7 +567,7 @@ pub mod data_plane_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Who this is: fixed while the process lives, but for the counters in `shards`.
+        /// Name, addresses and counters of the node. Only the counters in `shards` change while the process runs.
         pub async fn get_node(
             &mut self,
             request: impl tonic::IntoRequest<super::GetNodeRequest>,
@@ -589,7 +589,7 @@ pub mod data_plane_client {
                 .insert(GrpcMethod::new("spillway.dataplane.v1.DataPlane", "GetNode"));
             self.inner.unary(req, path, codec).await
         }
-        /// Everything the data plane holds. Read once when a control plane connects.
+        /// All sessions of the data plane. A control plane reads them when it connects.
         pub async fn get_state(
             &mut self,
             request: impl tonic::IntoRequest<super::GetStateRequest>,
@@ -667,8 +667,8 @@ pub mod data_plane_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Adds, changes and removes subscriptions of a subscribe session. A track nobody publishes yet is
-        /// remembered and connected when it appears.
+        /// Adds, changes and removes subscriptions of a subscribe session. A subscription to a track that is not
+        /// published waits until the track is published.
         pub async fn put_subscriptions(
             &mut self,
             request: impl tonic::IntoRequest<super::PutSubscriptionsRequest>,
@@ -720,7 +720,7 @@ pub mod data_plane_client {
                 .insert(GrpcMethod::new("spillway.dataplane.v1.DataPlane", "PutAnswer"));
             self.inner.unary(req, path, codec).await
         }
-        /// A trickled ICE candidate of the client. ICE-lite needs none to connect; a wrong one is an error.
+        /// A trickled ICE candidate of the client. ICE-lite needs none to connect. An invalid candidate is an error.
         pub async fn add_candidate(
             &mut self,
             request: impl tonic::IntoRequest<super::AddCandidateRequest>,
@@ -769,7 +769,7 @@ pub mod data_plane_client {
                 .insert(GrpcMethod::new("spillway.dataplane.v1.DataPlane", "Annotate"));
             self.inner.unary(req, path, codec).await
         }
-        /// Ends a session; its tracks and subscriptions end with it. Unknown sessions are fine.
+        /// Ends a session with its tracks and subscriptions. An unknown session is not an error.
         pub async fn close_session(
             &mut self,
             request: impl tonic::IntoRequest<super::CloseSessionRequest>,
@@ -796,10 +796,10 @@ pub mod data_plane_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Keeps the sessions of `owner` for `time_ms`. A server does so every 2 s, for all the sessions whose clients it has the
-        /// sockets of. Sessions whose owner's lease ran out end; those that name no owner have no lease and do not. Time counts
-        /// while somebody renews: a pause of 6 s or longer in which nobody does is none, and then every lease has its whole
-        /// time again.
+        /// Renews the lease of `owner` for `time_ms`. A server renews every 2 s, for the sessions of the clients that are
+        /// connected to it. When the lease of an owner expires, its sessions end. A session without an owner has no lease.
+        /// Leases run only while some owner renews: after a pause of 6 s or longer without any renewal, every lease starts
+        /// again with its full time.
         pub async fn renew_lease(
             &mut self,
             request: impl tonic::IntoRequest<super::RenewLeaseRequest>,
@@ -826,7 +826,7 @@ pub mod data_plane_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// These sessions are `owner`'s from now on, whose lease is renewed. Unknown sessions are fine.
+        /// Makes `owner` the owner of these sessions and renews its lease. Unknown sessions are not an error.
         pub async fn take_sessions(
             &mut self,
             request: impl tonic::IntoRequest<super::TakeSessionsRequest>,
@@ -853,7 +853,7 @@ pub mod data_plane_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// TURN allocations there are now.
+        /// The current TURN allocations.
         pub async fn list_allocations(
             &mut self,
             request: impl tonic::IntoRequest<super::ListAllocationsRequest>,
@@ -880,8 +880,8 @@ pub mod data_plane_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Events from now on. First comes `Hello`; a reader too slow for the buffer is cut off with
-        /// DATA_LOSS and reads `GetState` again.
+        /// Events from now on, `Hello` first. A reader that is too slow for the buffer gets DATA_LOSS and must
+        /// read `GetState` again.
         pub async fn watch_events(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchEventsRequest>,
@@ -923,12 +923,12 @@ pub mod data_plane_server {
     /// Generated trait containing gRPC methods that should be implemented for use with DataPlaneServer.
     #[async_trait]
     pub trait DataPlane: std::marker::Send + std::marker::Sync + 'static {
-        /// Who this is: fixed while the process lives, but for the counters in `shards`.
+        /// Name, addresses and counters of the node. Only the counters in `shards` change while the process runs.
         async fn get_node(
             &self,
             request: tonic::Request<super::GetNodeRequest>,
         ) -> std::result::Result<tonic::Response<super::Node>, tonic::Status>;
-        /// Everything the data plane holds. Read once when a control plane connects.
+        /// All sessions of the data plane. A control plane reads them when it connects.
         async fn get_state(
             &self,
             request: tonic::Request<super::GetStateRequest>,
@@ -948,8 +948,8 @@ pub mod data_plane_server {
             tonic::Response<super::PutSubscribeReply>,
             tonic::Status,
         >;
-        /// Adds, changes and removes subscriptions of a subscribe session. A track nobody publishes yet is
-        /// remembered and connected when it appears.
+        /// Adds, changes and removes subscriptions of a subscribe session. A subscription to a track that is not
+        /// published waits until the track is published.
         async fn put_subscriptions(
             &self,
             request: tonic::Request<super::PutSubscriptionsRequest>,
@@ -962,7 +962,7 @@ pub mod data_plane_server {
             &self,
             request: tonic::Request<super::PutAnswerRequest>,
         ) -> std::result::Result<tonic::Response<super::PutAnswerReply>, tonic::Status>;
-        /// A trickled ICE candidate of the client. ICE-lite needs none to connect; a wrong one is an error.
+        /// A trickled ICE candidate of the client. ICE-lite needs none to connect. An invalid candidate is an error.
         async fn add_candidate(
             &self,
             request: tonic::Request<super::AddCandidateRequest>,
@@ -975,7 +975,7 @@ pub mod data_plane_server {
             &self,
             request: tonic::Request<super::AnnotateRequest>,
         ) -> std::result::Result<tonic::Response<super::AnnotateReply>, tonic::Status>;
-        /// Ends a session; its tracks and subscriptions end with it. Unknown sessions are fine.
+        /// Ends a session with its tracks and subscriptions. An unknown session is not an error.
         async fn close_session(
             &self,
             request: tonic::Request<super::CloseSessionRequest>,
@@ -983,15 +983,15 @@ pub mod data_plane_server {
             tonic::Response<super::CloseSessionReply>,
             tonic::Status,
         >;
-        /// Keeps the sessions of `owner` for `time_ms`. A server does so every 2 s, for all the sessions whose clients it has the
-        /// sockets of. Sessions whose owner's lease ran out end; those that name no owner have no lease and do not. Time counts
-        /// while somebody renews: a pause of 6 s or longer in which nobody does is none, and then every lease has its whole
-        /// time again.
+        /// Renews the lease of `owner` for `time_ms`. A server renews every 2 s, for the sessions of the clients that are
+        /// connected to it. When the lease of an owner expires, its sessions end. A session without an owner has no lease.
+        /// Leases run only while some owner renews: after a pause of 6 s or longer without any renewal, every lease starts
+        /// again with its full time.
         async fn renew_lease(
             &self,
             request: tonic::Request<super::RenewLeaseRequest>,
         ) -> std::result::Result<tonic::Response<super::RenewLeaseReply>, tonic::Status>;
-        /// These sessions are `owner`'s from now on, whose lease is renewed. Unknown sessions are fine.
+        /// Makes `owner` the owner of these sessions and renews its lease. Unknown sessions are not an error.
         async fn take_sessions(
             &self,
             request: tonic::Request<super::TakeSessionsRequest>,
@@ -999,7 +999,7 @@ pub mod data_plane_server {
             tonic::Response<super::TakeSessionsReply>,
             tonic::Status,
         >;
-        /// TURN allocations there are now.
+        /// The current TURN allocations.
         async fn list_allocations(
             &self,
             request: tonic::Request<super::ListAllocationsRequest>,
@@ -1013,8 +1013,8 @@ pub mod data_plane_server {
             >
             + std::marker::Send
             + 'static;
-        /// Events from now on. First comes `Hello`; a reader too slow for the buffer is cut off with
-        /// DATA_LOSS and reads `GetState` again.
+        /// Events from now on, `Hello` first. A reader that is too slow for the buffer gets DATA_LOSS and must
+        /// read `GetState` again.
         async fn watch_events(
             &self,
             request: tonic::Request<super::WatchEventsRequest>,

@@ -128,8 +128,8 @@ pub(super) fn is_of_formats(line: &str) -> bool {
         .any(|name| line.starts_with(name))
 }
 
-/// Payload types and attribute lines of `offered_formats`. A codec comes before its redundancy, because some clients answer with
-/// the first payload type only.
+/// Payload types and attribute lines of `offered_formats`. A codec comes before its redundancy, because some clients
+/// answer with the first payload type only.
 fn formats(offered_formats: &OfferedFormats) -> (String, String) {
     let (mut pts, mut lines) = (String::new(), String::new());
     for params in &offered_formats.codecs {

@@ -1,5 +1,5 @@
-//! The subscribing half of a session. Each subscription has an m-line; m-lines are negotiated one offer at a time and
-//! used again.
+//! The subscribing half of a session. Each subscription has an m-line. Only one offer is outstanding at a time. The
+//! m-line of an ended subscription is used for a later subscription.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -26,7 +26,7 @@ pub struct Subscription {
     pub group: Option<Box<SyncGroup>>,
     /// The m-line of the subscription, as an index into the session's slots; `None` before it is offered.
     pub slot: Option<usize>,
-    /// Its index among the track's subscribers on this shard.
+    /// Index of the subscription among the track's subscribers on this shard; `None` while it is not connected.
     pub place: Option<usize>,
     /// The layers that the track's demand includes for this subscription.
     pub counted: LayerSet,
@@ -39,8 +39,8 @@ pub struct Subscription {
     current: Option<LayerIndex>,
     /// Epoch of the forwarded sequence numbers.
     epoch: u32,
-    /// Index of the publisher's codec that its m-line offers first; set when the publisher sent a codec that the subscriber
-    /// had not negotiated.
+    /// Index of the publisher's codec that the m-line offers first; set when the publisher sent a codec that the
+    /// subscriber had not negotiated.
     pub offered_first: Option<u8>,
     /// Number of offers made because the publisher changed its codec.
     pub reoffers: u8,

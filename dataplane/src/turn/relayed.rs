@@ -19,7 +19,7 @@ pub struct RelayAddresses {
     pub v6: Option<Ipv6Addr>,
     /// Ports of the relayed addresses of all shards.
     pub ports: RangeInclusive<u16>,
-    /// Ports of the range that other listeners use.
+    /// Ports of the range that the node's own media and TURN sockets use.
     pub except: Vec<u16>,
     /// Number of shards that share the ports.
     pub step: NonZeroU16,

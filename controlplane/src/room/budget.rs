@@ -223,7 +223,8 @@ impl Account {
         }
     }
 
-    /// The share is ignored: it is all that a participant with few messages uses.
+    /// Time until the buckets other than the shares are half full. Shares are not counted, because
+    /// participants with few messages use only their shares.
     fn wait_for_half(&mut self, now: Instant) -> Option<Duration> {
         let buckets = [
             &mut self.changes,

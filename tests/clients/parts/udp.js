@@ -1,6 +1,6 @@
 /**
- * Where UDP works, media does not go over TCP. Browsers have both, and Firefox nominates each pair that works: of those, the
- * one of the highest priority is selected (RFC 5245 section 8.1.1.2).
+ * If UDP works, media does not use TCP. Browsers have candidates of both, and Firefox nominates each working pair. The
+ * nominated pair with the highest priority is selected (RFC 5245 section 8.1.1.2).
  */
 import { sleep } from '../../browser/rig/wait.js';
 import { rounded } from '../rig/figures.js';

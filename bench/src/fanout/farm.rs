@@ -79,7 +79,7 @@ pub struct Farm {
     pub(super) signaling: Signaling,
     pub(super) maker: Maker,
     pub(super) sessions: Vec<Session>,
-    /// Kept apart from the sessions, so that counting touches little memory.
+    /// Counters, stored apart from the sessions, so that counting touches little memory.
     pub(super) received: Vec<Received>,
     rtx: u128,
     wakes: BinaryHeap<Reverse<(Instant, Index)>>,

@@ -21,7 +21,7 @@ pub(super) struct Checks {
     ufrags: Vec<Ufrag>,
     /// The client's credentials; `None` before its SDP arrived.
     remote: Option<Credentials>,
-    /// Client address and our candidate as the session layer sees them: those of the first accepted check.
+    /// Client address and our candidate as the session layer sees them: the addresses of the first accepted check.
     pair: Option<(SocketAddr, SocketAddr)>,
     /// Checks that arrived before the client's SDP: the latest of each address.
     waiting: Vec<WaitingCheck>,

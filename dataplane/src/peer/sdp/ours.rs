@@ -159,8 +159,8 @@ fn put_codec(out: &mut String, params: &PayloadParams, is_stereo: bool) -> std::
         write!(out, "a=rtcp-fb:{pt} {feedback}\r\n")?;
     }
     let mut parameters = spec.format.to_string();
-    // RFC 7587 section 6.1: `sprop-stereo` for the channels that we send, `stereo` for those that the client may send,
-    // although it sends none.
+    // RFC 7587 section 6.1: `sprop-stereo` is about audio that we send. `stereo` is about audio that the client may
+    // send, although the client sends none here.
     if spec.codec == Codec::Opus && is_stereo {
         parameters += ";stereo=1;sprop-stereo=1";
     }

@@ -92,7 +92,7 @@ const SUBSCRIPTION_LINES: usize = 3;
 enum SlotState {
     /// No subscription uses the m-line; it can be used again.
     Free,
-    /// The subscription has ended; the client was not told yet.
+    /// The subscription has ended, but the client has no offer with this change yet.
     Ending,
     /// This subscription uses the m-line.
     Playing(SubscriptionIndex),

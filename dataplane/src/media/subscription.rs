@@ -44,7 +44,7 @@ pub struct Subscription {
     pub offered_first: Option<u8>,
     /// Number of offers made because the publisher changed its codec.
     pub reoffers: u8,
-    /// True after the subscriber was told that it negotiated no codec of the publisher.
+    /// True after it was reported that the subscriber negotiated no codec of the publisher.
     is_undecodable: bool,
     /// True when a loss before the subscriber requires a keyframe of the forwarded layer.
     refresh: bool,
@@ -213,12 +213,12 @@ impl Subscription {
         changed
     }
 
-    /// Records that the subscriber negotiated no codec of the publisher. True when the subscriber must be told.
+    /// Records that the subscriber negotiated no codec of the publisher. True if this was not reported before.
     pub fn cannot_be_decoded(&mut self) -> bool {
         !std::mem::replace(&mut self.is_undecodable, true)
     }
 
-    /// The subscriber will be told again if the next offer does not help.
+    /// Reports a missing codec again if the next offer does not add it.
     pub fn reset_undecodable(&mut self) {
         self.is_undecodable = false;
     }

@@ -12,7 +12,7 @@ use crate::key::ShardId;
 use crate::limits::{MAX_SHARDS, MAX_STREAMS};
 use crate::turn::StreamId;
 
-/// The shard and stream that an alias address stands for.
+/// The shard and stream of an alias address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alias {
     /// Shard that has the stream.

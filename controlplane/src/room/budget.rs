@@ -211,7 +211,7 @@ impl Account {
                 self.bytes.take(of_bytes, bytes);
                 Ok(())
             }
-            // The wait is that of the bucket that fills last.
+            // The longest wait counts, because all buckets must be full enough.
             (of_changes, of_deliveries, of_bytes) => {
                 let shorts = [of_changes.err(), of_deliveries.err(), of_bytes.err()];
                 let longest = shorts

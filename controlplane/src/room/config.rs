@@ -36,7 +36,7 @@ pub enum Media {
     Lost,
 }
 
-/// What a room must know of a node.
+/// Facts about a node that a room needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeFacts {
     /// State of its media.

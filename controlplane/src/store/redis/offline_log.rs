@@ -116,7 +116,7 @@ impl OfflineLog {
         self.agreed = self.agreed.min(offset);
     }
 
-    /// Redis had lost the room, and has now what this server had.
+    /// Redis had lost the room, and has the room of this server now.
     pub(super) fn was_restored(&mut self) {
         self.agreed = self.base.offset();
         self.renumbered.clear();

@@ -57,7 +57,7 @@ export class Publisher {
     return this.#pc?.getStats();
   }
 
-  /** Permits offers from now on, and sends those that waited. */
+  /** Permits offers from now on, and sends a waiting offer. */
   open() {
     this.#open = true;
     for (const local of this.#locals) this.#tellMuted(local);

@@ -1,4 +1,4 @@
-/** spillway.js against a simulated server: what it sends, and how it handles failures. */
+/** spillway.js against a simulated server: its messages, and its behaviour after failures. */
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { FakePeer, FakeSocket, loadPage, sockets } from './rig/client.js';

@@ -194,7 +194,7 @@ async fn come_and_go(
     Ok(())
 }
 
-/// Measures the scheduling delay of a task among those of the participants, in µs.
+/// Measures the scheduling delay of a task that runs beside the participants' tasks, in µs.
 async fn watch_lateness(mut ended: oneshot::Receiver<()>) -> anyhow::Result<Histogram<u64>> {
     let mut late_us = Histogram::new(3)?;
     while ended.try_recv() == Err(TryRecvError::Empty) {

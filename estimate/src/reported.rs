@@ -21,7 +21,7 @@ pub struct Reported {
 
 /// Interval at which reports are evaluated: clients send one or two per second.
 const INTERVAL: Duration = Duration::from_millis(900);
-/// Loss (0 to 1) below which the estimate rises, and above which it falls, as in the loss-based mode of RFC 8698.
+/// Loss (0 to 1) below which the estimate rises, and above which it falls (draft-ietf-rmcat-gcc-02 section 6).
 const LITTLE_LOSS: f64 = 0.02;
 const MUCH_LOSS: f64 = 0.10;
 /// Growth factor per second.

@@ -26,7 +26,7 @@ const LITTLE_LOSS: f64 = 0.02;
 const MUCH_LOSS: f64 = 0.10;
 /// Growth factor per second.
 const RISE: f64 = 1.08;
-/// Minimum of the estimate after a fall, as a fraction of the sent rate.
+/// Maximum of the estimate after a fall, as a fraction of the sent rate.
 const FALL: f64 = 0.85;
 const MIN_BPS: u64 = 100_000;
 const MAX_BPS: u64 = 20_000_000;

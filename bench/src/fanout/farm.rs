@@ -255,7 +255,7 @@ impl Farm {
         Ok(())
     }
 
-    /// While no session waits for the server, its events may be read later.
+    /// Maximum time to wait in one turn: longer while no session waits for an event of the server.
     fn idle_limit(&self) -> Duration {
         if self.pending > 0 {
             SIGNALING_PERIOD

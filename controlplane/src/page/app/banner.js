@@ -58,7 +58,7 @@ export class Banner {
     this.#pulse.start((beat) => this.#print_line(beat));
   }
 
-  /** Only media of the last second counts as arriving. */
+  /** Updates the text of the line. Only media of the last second counts as arriving. */
   #print_line(beat) {
     const text = `${this.#trouble} ${arrivalMessage(beat, this.#expected())}`.trim();
     // Screen readers read the line when it changes, not every second.

@@ -17,7 +17,7 @@ const SCREEN_MAX_FPS = 15;
 const MICROPHONE_BITRATE = 32_000;
 const SCREEN_AUDIO_BITRATE = 96_000;
 
-/** Below these lengths of the longer side a further layer is not useful, and libwebrtc drops it. */
+/** Minimum lengths of the longer side for three and for two layers: libwebrtc drops further layers of smaller media. */
 const THREE_LAYERS_FROM_PX = 960;
 const TWO_LAYERS_FROM_PX = 480;
 

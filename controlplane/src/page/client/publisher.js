@@ -8,7 +8,7 @@ import { LocalTrack } from './local-track.js';
 import { reconfigure } from './relays.js';
 import { SpillwayError, mediaError } from './errors.js';
 
-/** Pause before an offer is repeated that the server could not accept yet. */
+/** Pause before an offer is repeated after a temporary refusal of the server. */
 const RETRY_MS = 1_000;
 /** Minimum time between two updates of a mute. */
 const MUTE_RETRY_MS = 250;
@@ -24,7 +24,7 @@ export class Publisher {
   #idle = [];
   #dirty = false;
   #restartIce = false;
-  /** Generation of the running offer loop; each generation has at most one. */
+  /** Generation of the peer connection whose offer loop is running; each generation has at most one loop. */
   #negotiating = null;
   #retries = 0;
   #open = false;

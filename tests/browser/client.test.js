@@ -45,7 +45,7 @@ beforeEach(async () => {
 
 after(() => room.leave());
 
-/** The server's end of the socket on which the client reconnects. */
+/** Waits until the client has opened its socket number `count`, and returns the `join` that it sends. */
 async function comesBack(count = 2) {
   socket = await until(() => sockets[count - 1], 'a new socket', 6_000);
   return socket.heard('join');

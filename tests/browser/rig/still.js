@@ -9,7 +9,7 @@ import { sleep } from './wait.js';
 
 const run = promisify(execFile);
 
-/** Duplicate address detection takes up to two seconds. */
+/** Time without a change after which the network counts as still. */
 const STILL_MS = 1_000;
 const POLL_MS = 100;
 const WITHIN_MS = 30_000;

@@ -11,7 +11,7 @@ const PLAY_WITHIN_MS = 15_000;
 /** Checks of TCP candidates start later than those of UDP. */
 const SETTLE_MS = 2_000;
 const WATCH_MS = 4_000;
-/** Permitted bytes over TCP: signaling. */
+/** Maximum fraction of the bytes that may arrive over TCP: signaling. */
 const MAX_TCP_PART = 0.1;
 
 /** @param {import('../rig/stage.js').Stage} stage */

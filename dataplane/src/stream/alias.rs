@@ -29,7 +29,7 @@ const PLACE_BITS: u32 = 14;
 /// Bits of the serial number in a short id: an id of a slot is used again after four million streams.
 const NUMBER_BITS: u32 = 22;
 const SHORT_BITS: u32 = PLACE_BITS + NUMBER_BITS;
-/// Number of low bits of the port that are part of the alias. The highest bit is always set, because port 0 is not used.
+/// Number of low bits of the port that are part of the alias. The highest bit is always set, so the port is never 0.
 const PORT_BITS: u32 = 15;
 const PORT_MARK: u16 = 1 << PORT_BITS;
 const IP_BITS: u32 = 27;

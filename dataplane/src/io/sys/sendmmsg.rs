@@ -48,8 +48,8 @@ impl SendBatch {
             self.headers[count].msg_hdr = self.parts.describe(count, &message);
             count += 1;
         }
-        // SAFETY: the first `count` headers point to memory of self and to payloads that outlive `'a`. All of them are
-        // alive during the call, and the kernel only reads them.
+        // SAFETY: the first `count` headers point to memory of self and to payloads that are borrowed for `'a`, so all
+        // of it is alive during the call. The kernel writes only `msg_len` of each header (sendmmsg(2)).
         let sent = unsafe {
             libc::sendmmsg(
                 socket.as_raw_fd(),

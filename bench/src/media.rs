@@ -1,7 +1,7 @@
 //! Synthetic packets that can be counted and timed where they arrive.
 //!
-//! Audio looks like Opus at 50 packets a second, video like VP8 at 30 frames of three packets. Each
-//! payload carries a counter and the time it was made.
+//! Audio has the form of Opus at 50 packets per second, video of VP8 at 30 frames per second with three packets each.
+//! Each payload contains a counter and its creation time.
 
 use std::time::{Duration, Instant};
 

@@ -2,7 +2,7 @@
 
 const BUCKETS: i64 = 10;
 const BUCKET_US: i64 = 50_000;
-/// With fewer bytes in the window there is no rate.
+/// Minimum time that the window must cover for a rate, in µs.
 const SOUND_US: i64 = 300_000;
 
 /// A sliding window over nearly ordered times, in steps of a tenth of its length.
@@ -46,12 +46,13 @@ impl RateWindow {
         }
     }
 
-    /// The rate at the latest time, in bits per second; `None` with too few bytes.
+    /// The rate at the latest time, in bits per second; `None` if the window covers less than `SOUND_US`.
     pub(super) fn bps(&self) -> Option<u64> {
         self.bps_at(self.span_us?.1)
     }
 
-    /// The rate at `now_us`, which must not be before the latest time.
+    /// The rate at `now_us`, in bits per second; `now_us` must not be before the latest time. `None` if the window
+    /// covers less than `SOUND_US`.
     pub(super) fn bps_at(&self, now_us: i64) -> Option<u64> {
         let (first_us, _) = self.span_us?;
         let oldest_bucket = now_us.div_euclid(BUCKET_US) - (BUCKETS - 1);

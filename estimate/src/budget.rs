@@ -1,8 +1,8 @@
 //! Limits the work that transport-wide feedback can cause.
 //!
 //! A feedback message of 22 bytes can claim the status of 65,535 packets. Receivers report each packet once, or a few
-//! times when packets arrive out of order. So the number of statuses that are read grows with the packets that were
-//! sent.
+//! times when packets arrive out of order. So the number of statuses that are read is limited by the number of sent
+//! packets.
 
 /// Number of statuses that may be read for each sent packet.
 const STATUSES_PER_PACKET: u32 = 8;

@@ -1,8 +1,8 @@
 //! Send-side bandwidth estimation for the path to one receiver, from transport-wide feedback
 //! (draft-ietf-rmcat-gcc-02), with probes.
 //!
-//! Sans-IO: the caller reports sent packets and feedback, and requests padding. The caller decides how to use the
-//! estimate and what a padding packet is. This crate reads no clock.
+//! Sans-IO: the caller reports sent packets and feedback, and asks for the padding that is due. The caller decides how
+//! to use the estimate, and makes the padding packets. This crate reads no clock.
 
 mod estimator; // the bandwidth estimator
 mod clock; // our clock and the receiver's

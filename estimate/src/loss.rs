@@ -1,5 +1,5 @@
 //! Loss-based bound of the estimate (draft-ietf-rmcat-gcc-02 section 6). Few losses are ignored, because radio links
-//! lose packets. Many losses mean that the rate is too high, whatever the delays are.
+//! lose packets. Many losses mean that the rate is too high, even if delays do not grow.
 
 /// Minimum number of packets, and minimum time, of an observation.
 const OBSERVED_PACKETS: u32 = 30;

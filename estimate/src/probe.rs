@@ -10,7 +10,8 @@ const RUN_US: u64 = 30_000;
 /// Bytes of a run are sent in steps of this duration, or of this size if that takes longer.
 const STEP_US: u64 = 5_000;
 const MIN_STEP_BYTES: u64 = 200;
-/// A run that was not sent completely within this time is dropped.
+/// A run that was not sent completely within this time ends: the sent part is evaluated, and the next run starts after
+/// the maximum pause.
 const MAX_SENDING_US: i64 = 500_000;
 /// A run without complete feedback within this time is evaluated as it is.
 const MAX_AWAITING_US: i64 = 1_000_000;
@@ -219,7 +220,7 @@ impl Prober {
             0
         } else {
             let pause_us = self.pause_us;
-            // Lost feedback does not delay the next run.
+            // After lost feedback the pause is not doubled.
             if run.is_known() {
                 self.pause_us = (pause_us * 2).min(MAX_PAUSE_US);
             }

@@ -21,12 +21,12 @@ pub struct Reported {
 
 /// Interval at which reports are evaluated: clients send one or two per second.
 const INTERVAL: Duration = Duration::from_millis(900);
-/// Loss (0 to 1) below which the estimate rises, and above which it falls, as in the loss-based mode of RFC 8698.
+/// Loss (0 to 1) below which the estimate rises, and above which it falls (draft-ietf-rmcat-gcc-02 section 6).
 const LITTLE_LOSS: f64 = 0.02;
 const MUCH_LOSS: f64 = 0.10;
 /// Growth factor per second.
 const RISE: f64 = 1.08;
-/// Minimum of the estimate after a fall, as a fraction of the sent rate.
+/// Maximum of the estimate after a fall, as a fraction of the sent rate.
 const FALL: f64 = 0.85;
 const MIN_BPS: u64 = 100_000;
 const MAX_BPS: u64 = 20_000_000;

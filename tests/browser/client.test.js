@@ -1,4 +1,4 @@
-/** spillway.js against a simulated server: what it sends, and how it handles failures. */
+/** spillway.js against a simulated server: its messages, and its behaviour after failures. */
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { FakePeer, FakeSocket, loadPage, sockets } from './rig/client.js';
@@ -45,7 +45,7 @@ beforeEach(async () => {
 
 after(() => room.leave());
 
-/** The server's end of the socket on which the client reconnects. */
+/** Waits until the client has opened its socket number `count`, and returns the `join` that it sends. */
 async function comesBack(count = 2) {
   socket = await until(() => sockets[count - 1], 'a new socket', 6_000);
   return socket.heard('join');

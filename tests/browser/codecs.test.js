@@ -18,7 +18,7 @@ after(async () => {
   await spillway?.stop();
 });
 
-/** Codecs that a page can send, with their WebRTC names. */
+/** True if the page's browser can send the codec with this MIME type. */
 const sends = (page, kind, mimeType) =>
   page.evaluate(
     (of, wanted) => RTCRtpSender.getCapabilities(of).codecs.some(({ mimeType: type }) => type.toLowerCase() === wanted),

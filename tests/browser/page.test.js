@@ -19,7 +19,7 @@ after(async () => {
   await spillway?.stop();
 });
 
-/** Limits of this suite. */
+/** Measured values of this suite, printed as one line of JSON at the end. */
 const figures = { suite: 'page' };
 after(() => console.log(JSON.stringify(figures)));
 

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs the browser tests: all suites, or those named: tests/browser/run.sh call firefox
-# No suite may take more than SPILLWAY_TEST_SECONDS together. Wants target/release/spillway and target/release/spillway-dataplane (or SPILLWAY_BIN_DIR), chromium, firefox-esr.
+# Runs the browser tests: all suites, or the named ones: tests/browser/run.sh call firefox
+# Time limit of the whole run: SPILLWAY_TEST_SECONDS. Needs target/release/spillway and
+# target/release/spillway-dataplane (or SPILLWAY_BIN_DIR), chromium, and firefox-esr.
 set -eu
 cd "$(dirname "$0")"
 

@@ -15,7 +15,7 @@ import { until } from './rig/wait.js';
 
 const run = promisify(execFile);
 const SECRET = 'a-secret-that-both-know';
-/** Minimum number of decoded frames: a few seconds. */
+/** Time limit until the relay has carried enough media. */
 const RELAYED_WITHIN_MS = 20_000;
 const outcomes = {};
 

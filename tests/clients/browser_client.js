@@ -1,13 +1,14 @@
 /**
- * Participants in pages of one browser, through spillway.js. Commands and events are those of python/participant.py, and:
+ * Participants in pages of one browser, through spillway.js. They have the commands and events of
+ * python/participant.py, and in addition:
  *
- *   {"do": "join", ..., "jitter_target_ms": 900}  the audio's jitterBufferTarget of all tracks that are watched
+ *   {"do": "join", ..., "jitter_target_ms": 900}  jitterBufferTarget of all received audio tracks
  *
- *   playout   track, kind, mid, behind_ms (how far estimatedPlayoutTimestamp is behind the time of reading it, on two clocks:
- *             differences are worth something), jitter_ms (mean of the jitter buffer since the last such event); where
- *             jitter_target_ms was given, five times a second
+ *   playout   track, kind, mid, behind_ms (time of the reading minus estimatedPlayoutTimestamp; the two values are of
+ *             different clocks, so only differences between tracks have a meaning), jitter_ms (mean delay of the jitter
+ *             buffer since the last such event); five times a second if jitter_target_ms is given
  *
- * Frames are seen in statistics, which are read every 50 ms: events of frames that came between two readings have the same
+ * Frames are counted from statistics, which are read every 50 ms. Events of frames between two readings have the same
  * time.
  *
  *   node browser_client.js chromium|firefox ORIGIN

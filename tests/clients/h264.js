@@ -1,8 +1,8 @@
 /**
- * Profiles of H.264: a publisher offers one format, each viewer takes one format. Either frames are decoded at the viewer, or
- * its application is told why not. aiortc publishes and views; its signaling names the formats (python/h264_formats.py). The
- * stream itself is constrained baseline and fragmented, whatever is named: the suite tests which viewers are sent the stream, and what the
- * others are told, not whether a decoder of baseline decodes high. See run.sh.
+ * Profiles of H.264: a publisher offers one format, and each viewer accepts one format. Either the viewer decodes
+ * frames, or its application gets the reason. aiortc publishes and views; its SDP is rewritten to contain the formats
+ * (python/h264_formats.py). The stream is always constrained baseline with fragmented NAL units. So the suite tests
+ * which viewers receive the stream, and which reason the others get. It does not test decoders. See run.sh.
  */
 import { sleep, until } from '../browser/rig/wait.js';
 import { Checks } from './rig/checks.js';

@@ -1,7 +1,7 @@
 /**
- * Sound and picture of one person stay together where the sound is buffered for long: Chromium watches Chromium with a raised
- * jitterBufferTarget, and looks at the estimatedPlayoutTimestamp of both. Then another person plays on the same m-lines.
- * See run.sh.
+ * Audio and video of one participant stay in sync although the audio is buffered for long: a Chromium with a raised
+ * jitterBufferTarget receives from another Chromium and reads the estimatedPlayoutTimestamp of both tracks. Then the
+ * same m-lines carry another participant. See run.sh.
  */
 import { sleep, until } from '../browser/rig/wait.js';
 import { Checks } from './rig/checks.js';

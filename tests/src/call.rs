@@ -22,9 +22,9 @@ pub struct Publisher {
     /// Peer connection to the data plane.
     pub link: Link,
     streams: Vec<Stream>,
-    /// The offer of this client,
+    /// SDP of this client's offer.
     pub offer: String,
-    /// and the data plane's answer.
+    /// SDP of the data plane's answer.
     pub answer: String,
     epoch: Instant,
     seq: HashMap<(Mid, Option<Rid>), u64>,
@@ -49,9 +49,9 @@ pub struct Subscriber {
     pub received: BTreeMap<String, Vec<Arrival>>,
     /// Layer changes that the data plane reported: track, rid, active.
     pub layers: Vec<(String, String, bool)>,
-    /// The latest offer of the data plane,
+    /// SDP of the latest offer of the data plane.
     pub offer: String,
-    /// and the client's answer.
+    /// SDP of the client's answer to it.
     pub answer: String,
     /// SSRC of the latest packet.
     pub last_ssrc: Option<u32>,

@@ -30,7 +30,7 @@ pub struct Answer(pub Vec<u8>);
 const ANSWER_LIMIT: Duration = Duration::from_millis(300);
 const TRIES: usize = 10;
 
-/// Firewall clock, seconds since 1970.
+/// Wall clock, seconds since 1970.
 pub fn unix_s() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.expect("the clock is past 1970").as_secs()

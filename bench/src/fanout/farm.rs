@@ -79,7 +79,7 @@ pub struct Farm {
     pub(super) signaling: Signaling,
     pub(super) maker: Maker,
     pub(super) sessions: Vec<Session>,
-    /// Kept apart from the sessions, so that counting touches little memory.
+    /// Counters, stored apart from the sessions, so that counting touches little memory.
     pub(super) received: Vec<Received>,
     rtx: u128,
     wakes: BinaryHeap<Reverse<(Instant, Index)>>,
@@ -255,7 +255,7 @@ impl Farm {
         Ok(())
     }
 
-    /// While no session waits for the server, its events may be read later.
+    /// Maximum time to wait in one turn: longer while no session waits for an event of the server.
     fn idle_limit(&self) -> Duration {
         if self.pending > 0 {
             SIGNALING_PERIOD

@@ -21,7 +21,7 @@ pub struct ServerConnection {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     session: u64,
     next_transaction: u64,
-    /// Room and feed of the first publisher; those of others follow.
+    /// Room and feed id of the first publisher; each further publisher has the next ids.
     first_id: usize,
     rooms: Vec<Index>,
     /// Publishers whose media Janus receives; before that their feeds do not exist.

@@ -1,4 +1,5 @@
-//! Measures one window of time. Publishers are silent before and after it, so that every packet sent in it is either
+//! Measures one window of time. Publishers are silent before and after the window. So every packet of the window has
+//! either arrived or is lost when the results are computed.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

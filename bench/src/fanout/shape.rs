@@ -91,8 +91,8 @@ pub struct Audio {
 }
 
 impl Shape {
-    /// Video at `bps` (of whole RTP packets). A pacer lets bursts as long as `burst` leave at once; with
-    /// none, any frame does. The first frame is due at `start`.
+    /// Video at `bps` (of whole RTP packets). The pacer releases bursts of the length `burst` immediately; `None`: each
+    /// frame is sent at once. The first frame is due at `start`.
     pub fn video(bps: u64, burst: Option<Duration>, start: Instant, seed: u64) -> Self {
         let frame_bytes = bps / 8 / u64::from(FRAMES_PER_SECOND);
         let frame_bytes = usize::try_from(frame_bytes).expect("bitrates are limited");
@@ -291,7 +291,7 @@ fn cut(bytes: usize) -> Vec<usize> {
         .collect()
 }
 
-/// Room for a codec's header and what the payload says of itself.
+/// Minimum size of a payload in bytes: space for the codec's header and the stamp.
 const MIN_PAYLOAD_BYTES: usize = 48;
 
 #[cfg(test)]
@@ -358,7 +358,7 @@ mod tests {
         let mut late = Shape::video(2_000_000, burst, start, 7);
         let mut all = Vec::new();
         late.due(start + Duration::from_millis(1_999), &mut all);
-        // But for what the pacer still held.
+        // The counts may differ by the packets that the pacer still holds.
         assert!(
             pieces.len().abs_diff(all.len()) <= 10,
             "{} {}",
@@ -389,7 +389,7 @@ mod tests {
             }
         }
         assert_eq!(keyframes, 2);
-        // All except those that a keyframe delayed.
+        // Frames behind a keyframe may be delayed.
         assert!((354..=358).contains(&at_once), "{at_once} of 358 frames");
     }
 
@@ -423,7 +423,7 @@ mod tests {
                 .map(|(_, piece)| (piece.bytes, piece.keyframe));
             sizes.collect::<Vec<_>>()
         };
-        // The very first frame is a keyframe; from there on only the schedule says which are.
+        // The first frame is always a keyframe; later keyframes depend only on the schedule.
         shape.due(start, &mut Vec::new());
         let first = window(&mut shape, start + Duration::from_secs(1));
         assert_eq!(first, window(&mut shape, start + Duration::from_secs(20)));

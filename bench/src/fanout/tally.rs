@@ -165,8 +165,8 @@ impl Sample {
         }
     }
 
-    /// The median of the seconds' own 99th percentiles, in microseconds: when the host stops for a moment,
-    /// as virtual ones do, that is in few of them.
+    /// The median of the 99th percentiles of each second, in microseconds. A short stop of the host, as on virtual
+    /// machines, affects only a few seconds.
     pub fn typical_p99_us(&self) -> u64 {
         let whole = self
             .by_second

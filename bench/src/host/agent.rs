@@ -55,7 +55,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let listener = TcpListener::bind(options.listen)?;
     loop {
         let (stream, _) = listener.accept()?;
-        // It does not matter how a client disconnects.
+        // Errors of a client's connection are ignored: the next client connects again.
         let _ = answer(stream, options);
     }
 }

@@ -142,8 +142,8 @@ impl FarmSocket {
         Ok(count)
     }
 
-    /// Sends `datagram` from our address `source`; a full send buffer is waited for, and only then is an
-    /// error the datagram's end.
+    /// Sends `datagram` from our address `source`. Waits while the send buffer is full. After any other error the
+    /// datagram is lost.
     pub fn send(
         &self,
         source: Ipv4Addr,

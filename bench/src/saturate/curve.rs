@@ -120,8 +120,8 @@ impl Curve {
         }
     }
 
-    /// Steps for the chart: of steps with as many subscribers the one with the most load, and of its tries the one
-    /// that passed. The table has all steps.
+    /// Steps for the chart: for each number of subscribers the step with the highest load; of several tries with this
+    /// load, a passed one. The table has all steps.
     pub fn shown(&self) -> Vec<Step> {
         let mut shown: Vec<&Step> = Vec::new();
         for step in &self.steps {
@@ -148,19 +148,19 @@ impl Curve {
             .max_by_key(|m| m.subscribers)
     }
 
-    /// Most packets per second that were delivered without loss, however long each took.
+    /// Maximum number of packets per second that were delivered without loss, at any latency.
     pub fn peak_pps(&self) -> Option<f64> {
         let measured = self.steps.iter().map(|step| &step.measurement);
         let kept_up = measured.filter(|m| keeps_up(m)).map(|m| m.delivered_pps);
         kept_up.max_by(f64::total_cmp)
     }
 
-    /// Delivered packets of the best step, without loss and in time, against the ceiling.
+    /// Ratio of the packet rate of the best step (no loss, low latency) to the ceiling.
     pub fn ratio_to_ceiling(&self) -> Option<f64> {
         Some(self.best()?.delivered_pps / self.ceiling_sendmmsg_pps?)
     }
 
-    /// The peak against the ceiling; neither looks at latency.
+    /// Ratio of the peak to the ceiling; latency does not count for either of them.
     pub fn peak_ratio_to_ceiling(&self) -> Option<f64> {
         Some(self.peak_pps()? / self.ceiling_sendmmsg_pps?)
     }

@@ -52,8 +52,8 @@ pub enum Limit {
 pub const MAX_LOST_FRACTION: f64 = 0.001;
 /// Maximum latency (99th percentile) of a step that passes.
 pub const MAX_P99_US: u64 = 5_000;
-/// Minimum fraction of the load that must be sent in the window; a server that sends less is overloaded, even if it
-/// sends the rest later.
+/// Maximum fraction of the load that may be delivered after the window. A server with a larger fraction is overloaded,
+/// even if it loses nothing.
 const MAX_BEHIND_FRACTION: f64 = 0.01;
 /// A link is full at this fraction of its speed, a processor at this fraction of the time.
 const FULL: f64 = 0.95;

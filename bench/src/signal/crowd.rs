@@ -197,8 +197,8 @@ async fn join(
     Ok(token)
 }
 
-/// Leaves, and waits for the server to close: a connection that is closed with something unread is reset, and the word
-/// may be lost.
+/// Leaves, and waits until the server closes the connection. Closing it with unread bytes would reset it, and the
+/// message could be lost.
 async fn leave(mut socket: Wire) -> anyhow::Result<()> {
     socket.send_message(r#"{"type":"leave","id":3}"#).await?;
     let close = async { while socket.receive(|_| Ok(())).await.is_ok() {} };

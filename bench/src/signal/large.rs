@@ -24,10 +24,10 @@ use crate::host::process::{self, Pid};
 /// Number of participants that join and leave before memory is read for the first time, so that a server's one-time
 /// allocations do not count.
 const WARM_UP: usize = 100;
-/// Time from the last of them to that reading.
+/// Time from the last leave of the warm-up to the first reading of the memory.
 const COOL_DOWN: Duration = Duration::from_secs(3);
-/// Unanswered joins, and undelivered events, while the rooms fill: as fast as the host allows, without overruns of
-/// sockets.
+/// Maximum number of unanswered joins, and of undelivered events, while the rooms are filled: high enough for the speed
+/// of the host, low enough that no socket's queue overflows.
 const FILL_UNANSWERED: usize = 50;
 const FILL_UNTOLD: u64 = 100;
 /// Time after the rooms are full, until every socket was pinged.
@@ -170,8 +170,8 @@ async fn fill(
     Ok(crowd)
 }
 
-/// Participants leave and join at their rates for the length of the window; what that tells the others has arrived, or is
-/// late by [`DRAIN_TIME`].
+/// Participants leave and join at their rates for the length of the window. Returns when all events of these changes
+/// have been delivered, or after [`DRAIN_TIME`].
 async fn come_and_go(
     board: &Board,
     crowd: &Crowd,
@@ -194,7 +194,7 @@ async fn come_and_go(
     Ok(())
 }
 
-/// Measures the scheduling delay of a task among those of the participants, in µs.
+/// Measures the scheduling delay of a task that runs beside the participants' tasks, in µs.
 async fn watch_lateness(mut ended: oneshot::Receiver<()>) -> anyhow::Result<Histogram<u64>> {
     let mut late_us = Histogram::new(3)?;
     while ended.try_recv() == Err(TryRecvError::Empty) {

@@ -1,7 +1,7 @@
 //! State machine of one TURN client, without a socket.
 //!
-//! Sends an Allocate, gets a nonce with the 401, repeats the request with credentials, and goes on to its goal. Over
-//! UDP, so the owner of the socket repeats unanswered requests.
+//! Sends an Allocate, gets a nonce with the 401, repeats the request with credentials, and continues to its goal. Uses
+//! UDP, so the owner of the socket must repeat unanswered requests.
 
 use std::net::{SocketAddr, SocketAddrV4};
 

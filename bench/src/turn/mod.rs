@@ -1,8 +1,8 @@
 //! Spillway's TURN server and coturn, alternating, with the same clients: work per second of CPU, memory of an
 //! allocation, and added latency.
 //!
-//! Two kinds of peers. A peer elsewhere is what a general relay is for. A call with an SFU is what clients
-//! of ours use it for: there coturn has the SFU behind it, and Spillway is both.
+//! There are two kinds of peers. A peer on another host is the use of a general relay. A call with an SFU is the use of
+//! Spillway's clients: coturn then relays to the SFU, while Spillway is relay and SFU in one process.
 
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
@@ -162,8 +162,8 @@ impl Options {
     }
 }
 
-/// After the first allocations, which touch what there is once, and before there were ever many: memory that was
-/// given back is taken again without growing.
+/// Memory of an allocation. Measured after many allocations that were ended immediately, so that one-time memory is in
+/// use, and before many allocations exist at the same time: a server that reuses freed memory does not grow.
 fn memory(options: &Options) -> anyhow::Result<[u64; 2]> {
     let mut grown = [0; 2];
     let goal = Goal::Channel(options.media);

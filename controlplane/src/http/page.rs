@@ -16,7 +16,8 @@ const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page_files.r
 const CLIENT: &str = "spillway.js";
 const CLIENT_PARTS: &str = "client/";
 
-/// Scripts and styles from here alone; to where it may connect follows.
+/// Content-Security-Policy: scripts and styles of this server only. `policy` appends the hosts for
+/// WebSockets.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self' data: blob:; media-src 'self' blob: mediastream:; \
      base-uri 'none'; form-action 'self'; frame-ancestors 'none'; connect-src 'self'";
@@ -43,7 +44,8 @@ pub(super) fn routes() -> Router<Site> {
     })
 }
 
-/// A browser's 'self' does not everywhere cover WebSockets of the same host.
+/// Adds the WebSocket URLs of `host`, because in some browsers 'self' does not cover WebSockets of
+/// the same host.
 fn policy(host: Option<&Host>) -> HeaderValue {
     let text = match host {
         Some(host) => format!("{POLICY} ws://{host} wss://{host}"),

@@ -13,7 +13,7 @@ pub(super) struct Sources {
     count_by_source: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
-/// A counted connection. When it is dropped, its source has one less.
+/// A counted connection. Dropping the value decreases the count of the source.
 #[derive(Debug)]
 pub(super) struct Counted {
     sources: Sources,

@@ -44,8 +44,8 @@ pub enum RoomInput {
     NodeSynced {
         /// The node whose state was read.
         node: NodeId,
-        /// The sessions of the room on the node. There are no others, or none of the others in
-        /// `asked`.
+        /// The reported sessions. The node has no other sessions of the room; if `asked` is `Some`,
+        /// it has no other sessions of `asked`.
         sessions: Vec<HeldSession>,
         /// The sessions that the node was asked for; `None`: all.
         asked: Option<Vec<SessionId>>,

@@ -1,6 +1,6 @@
 /**
- * The page: from the address and the join form into a call and back. What it knows of the server it
- * knows through spillway.js.
+ * The page: shows the join form, then the call, then the view after the call. It uses the signaling
+ * API only through spillway.js.
  */
 import { Call } from './app/call.js';
 import { JoinView } from './app/join.js';

@@ -87,7 +87,8 @@ export class Room extends EventTarget {
 
   /**
    * @param {object} [options]
-   * @param {string} [options.url] signaling address, `wss://host/v1/signal`; default: beside this module, or at the page's own host
+   * @param {string} [options.url] signaling address, `wss://host/v1/signal`; default: beside this module, or at the
+   *   page's own host
    * @param {boolean} [options.autoSubscribe] receive every track as it appears; default true
    */
   constructor(options = {}) {
@@ -115,18 +116,21 @@ export class Room extends EventTarget {
     this.on('trackunpublished', ({ track }) => this.#stats.forget(track.track));
   }
 
-  /** The other participants. @returns {Map<string, import('./client/roster.js').RemoteParticipant>} by participant id */
+  /**
+   * The other participants.
+   * @returns {Map<string, import('./client/roster.js').RemoteParticipant>} by participant id
+   */
   get participants() {
     return this.#roster.participants;
   }
 
-  /** @returns {import('./client/local-track.js').LocalTrack[]} what this participant publishes */
+  /** @returns {import('./client/local-track.js').LocalTrack[]} tracks that this participant publishes */
   get localTracks() {
     return this.#publisher.tracks;
   }
 
   /**
-   * Listens to one event and is handed its detail. Throws for an event that there is not.
+   * Calls the listener with the detail of each event of this name. Throws if there is no event of this name.
    * @returns {() => void} stops listening
    */
   on(name, listener) {
@@ -139,8 +143,8 @@ export class Room extends EventTarget {
 
   /**
    * Joins the token's room. Resolves when the server has sent the list of participants.
-   * @param {string | (() => string | Promise<string>)} token a function is asked again when the token was refused on
-   *   the way back, for instance because it expired
+   * @param {string | (() => string | Promise<string>)} token a function is called again if the server refuses the
+   *   token at a reconnect, for example because it has expired
    * @returns {Promise<Room>} rejects with a SpillwayError
    */
   async join(token) {
@@ -168,8 +172,8 @@ export class Room extends EventTarget {
 
   /**
    * Publishes a track.
-   * @param {MediaStreamTrack | 'camera' | 'microphone' | 'screen'} what a word captures the device, with the browser's
-   *   question to the user; the room then owns the device and closes it
+   * @param {MediaStreamTrack | 'camera' | 'microphone' | 'screen'} what a string opens the device; the browser asks the
+   *   user for permission. Then the room owns the device and closes it
    * @param {object} [options]
    * @param {'camera'|'microphone'|'screen'|'screen_audio'|'other'} [options.source] of a given track; default by kind
    * @param {string} [options.deviceId] of the captured device
@@ -177,14 +181,15 @@ export class Room extends EventTarget {
    * @param {'vp8'|'vp9'|'h264'|'av1'} [options.codec] preferred; default vp8
    * @param {boolean} [options.simulcast] default: with vp8 and h264, when the capture is large enough
    * @param {number} [options.maxBitrate] bit/s of the largest layer
-   * @param {boolean} [options.audio] also the screen's sound, as a track of its own; default false
-   * @param {boolean} [options.dtx] let the microphone fall silent between words; default true
-   * @param {boolean} [options.red] send the last audio packets again in each (RFC 2198): survives loss, doubles the rate; default false
-   * @param {boolean} [options.muted] publish silent; default false
-   * @param {() => Promise<MediaStreamTrack>} [options.recapture] for a given camera track: stop it on mute, and open it
-   *   again so
-   * @returns {Promise<import('./client/local-track.js').LocalTrack>} rejects with a SpillwayError; other tracks do not
-   *   care, and it may be tried again
+   * @param {boolean} [options.audio] also publish the screen's sound, as a separate track; default false
+   * @param {boolean} [options.dtx] send almost no packets while the microphone is silent (Opus DTX); default true
+   * @param {boolean} [options.red] repeat the previous audio in each packet (RFC 2198): tolerates loss, doubles the
+   *   rate; default false
+   * @param {boolean} [options.muted] publish the track muted; default false
+   * @param {() => Promise<MediaStreamTrack>} [options.recapture] for a given camera track: opens the camera again after
+   *   a mute has stopped it
+   * @returns {Promise<import('./client/local-track.js').LocalTrack>} rejects with a SpillwayError; other tracks are not
+   *   affected, and the call can be repeated
    */
   async publish(what, options = {}) {
     checkPublish(what, options);
@@ -198,7 +203,7 @@ export class Room extends EventTarget {
   }
 
   /**
-   * Subscribes to a track, or changes the wish about one.
+   * Subscribes to a track, or changes the parameters of a subscription.
    * @param {string} trackId `TR_...`
    * @param {object} [wish]
    * @param {boolean} [wish.paused] keep the subscription, stop the media
@@ -234,23 +239,26 @@ export class Room extends EventTarget {
   }
 
   /**
-   * What arrived of all remote tracks so far.
+   * Totals of the media received from all remote tracks so far.
    * @returns {Promise<{packets: number, frames: number}>} audio packets and decoded video frames, cumulative
    */
   async received() {
     return this.#stats.arrived(await this.#subscriber.getStats());
   }
 
-  /** While `reconnecting`: reconnects now instead of after the pause, and restarts attempts that hang. */
+  /**
+   * While `reconnecting`: reconnects now instead of after the pause, and restarts an attempt that makes no progress.
+   * While `media-lost`: reconnects the signaling socket.
+   */
   reconnect() {
     if (this.state === 'media-lost') this.#connection?.restart('asked to');
     this.#connection?.retry();
   }
 
   /**
-   * Numbers about one track, own or remote.
+   * Statistics of one track, own or remote.
    * @param {string} trackId
-   * @returns {Promise<import('./client/stats.js').TrackStats | null>} null when nothing is known of the track
+   * @returns {Promise<import('./client/stats.js').TrackStats | null>} null if the track is unknown
    */
   async getStats(trackId) {
     const local = this.localTracks.find((track) => track.id === trackId);
@@ -279,7 +287,9 @@ export class Room extends EventTarget {
     return { token: this.#token, auto_subscribe: this.#options.autoSubscribe, ...resume };
   }
 
-  /** The resume key is valid for a while without a valid token, so an error of the token source does not end the call. */
+  /**
+   * The resume key is valid for some time without a valid token, so an error of the token source does not end the call.
+   */
   async #renewToken(refused) {
     const asked = freshToken(this.#refreshToken).then((token) => {
       this.#token = token;
@@ -431,7 +441,7 @@ export class Room extends EventTarget {
     this.#repairUnless(() => !cause && this.#subscriber.connectionState !== 'failed');
   }
 
-  /** The last resort: joins as a new participant with new peer connections. */
+  /** Joins as a new participant with new peer connections, if the media cannot be repaired otherwise. */
   #repairUnless(repaired) {
     clearTimeout(this.#repairTimer);
     this.#repairTimer = setTimeout(() => {

@@ -211,7 +211,7 @@ impl Account {
                 self.bytes.take(of_bytes, bytes);
                 Ok(())
             }
-            // The wait is that of the bucket that fills last.
+            // The longest wait counts, because all buckets must be full enough.
             (of_changes, of_deliveries, of_bytes) => {
                 let shorts = [of_changes.err(), of_deliveries.err(), of_bytes.err()];
                 let longest = shorts
@@ -223,7 +223,8 @@ impl Account {
         }
     }
 
-    /// The share is ignored: it is all that a participant with few messages uses.
+    /// Time until the buckets other than the shares are half full. Shares are not counted, because
+    /// participants with few messages use only their shares.
     fn wait_for_half(&mut self, now: Instant) -> Option<Duration> {
         let buckets = [
             &mut self.changes,

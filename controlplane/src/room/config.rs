@@ -36,7 +36,7 @@ pub enum Media {
     Lost,
 }
 
-/// What a room must know of a node.
+/// Facts about a node that a room needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeFacts {
     /// State of its media.
@@ -62,10 +62,11 @@ pub struct ReadForJoin {
 /// The sessions of the room that a node has.
 #[derive(Debug)]
 pub struct NodeSync {
-    /// The sessions. The node has no others, or none of the others in `asked`.
+    /// The reported sessions. The node has no other sessions of the room; if `asked` is `Some`, it
+    /// has no other sessions of `asked`.
     pub sessions: Vec<HeldSession>,
-    /// The sessions that were asked for; other sessions may exist. `None`: all sessions were asked
-    /// for.
+    /// The sessions that the node was asked for; the node may have more. `None`: the node was asked
+    /// for all sessions.
     pub asked: Option<Vec<SessionId>>,
     /// TURN URLs of the node (RFC 7065).
     pub turn_urls: Arc<[String]>,

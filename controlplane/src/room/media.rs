@@ -207,7 +207,8 @@ impl Room {
         }
     }
 
-    /// One session ended by itself. The client needs both, so the other one is closed too.
+    /// A session ended without a command of this room. The client needs both sessions, so the other
+    /// session is closed, too.
     fn session_closed(&mut self, id: &SessionId, failure: Option<&str>, now: Instant) {
         let session = self.session_by_id.get(id);
         if session.is_some_and(|session| session.is_established()) {

@@ -10,7 +10,7 @@ use crate::ids::{
     Epoch, Generation, Half, Identity, NodeId, ParticipantId, RoomName, SessionId, TrackId,
 };
 
-/// A participant of this server: what is known beyond the roster.
+/// A participant of this server: the data that is not in the roster.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) participant: ParticipantId,
@@ -26,7 +26,8 @@ pub(super) struct Member {
     pub(super) stay: StayLimits,
     /// End of the stay after a resume with an expired token.
     pub(super) ends_at: Option<Instant>,
-    /// The media was lost while no socket was attached: the client must be told when it resumes.
+    /// True if media was lost while no socket was attached. The client gets a `media` message when
+    /// it resumes.
     pub(super) must_report_lost: bool,
     /// Published tracks, with or without media.
     pub(super) track_by_id: BTreeMap<TrackId, Published>,

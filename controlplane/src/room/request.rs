@@ -124,7 +124,7 @@ pub struct JoinRequest {
 /// Position of a returning participant in the room's history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResumePoint {
-    /// The participant that comes back.
+    /// Id of the returning participant.
     pub participant: ParticipantId,
     /// Epoch and offset of the last event that the client received. `None`: events since then are
     /// not sent, only a snapshot.

@@ -80,7 +80,7 @@ pub(super) struct Session {
 pub(super) enum State {
     /// The node has no such session.
     Absent,
-    /// The node had no capacity, and the client knows that.
+    /// The node had no capacity, and the client was informed.
     Refused,
     /// The session ended. The publisher's tracks have no media. They are unpublished at `until`.
     Lost { until: Instant },

@@ -1,5 +1,5 @@
-//! What other servers cause in this server's part of the room: participants move between servers,
-//! and histories start over.
+//! Handles changes that other servers cause: participants move between servers, and histories start
+//! over.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -173,7 +173,7 @@ fn who_is_on_a_node_that_dies_is_told_and_nobody_else() {
         .handle_node_synced(&node("b"), sync(Vec::new(), &urls), test.now);
     test.execute_outputs(|_| None);
     assert!(test.received_by(bob).iter().any(is_lost), "it is not");
-    // A participant that joined after the node was asked is missing in the reply, and that is fine.
+    // A participant that joined after the node was asked is missing in the reply, and stays.
     let eve = test.join("eve", Some(node("b")));
     test.notices.clear();
     let asked = test.id_of("bob").sessions(Generation(0)).to_vec();

@@ -169,8 +169,8 @@ impl Connection {
 /// The messages of a client.
 pub(super) type Reader = WebSocketStream<ReaderStream>;
 
-/// The connection as the WebSocket library uses it: what the library writes goes into the socket's
-/// queue.
+/// The connection as the WebSocket library uses it: bytes that the library writes go into the
+/// socket's queue.
 pub(super) struct ReaderStream {
     input: Input,
     outbox: Outbox,

@@ -56,7 +56,7 @@ pub(super) struct TrackRecord {
     pub(super) is_published: bool,
 }
 
-/// Thread that has a session.
+/// The thread that runs a session.
 pub(super) enum SessionLocation {
     /// The control thread, until the first connectivity check.
     Lobby {

@@ -22,7 +22,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// A service that sends its requests to the receiver of `requests`.
+    /// A service that sends each gRPC call to `requests`.
     pub(super) fn new(
         requests: mpsc::Sender<Request>,
         events: broadcast::Sender<proto::Event>,

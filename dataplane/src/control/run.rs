@@ -89,7 +89,7 @@ async fn serve(
     Ok(())
 }
 
-/// Binds `path`. Replaces the socket of an ended process, but not that of a running one.
+/// Binds `path`. Replaces the socket of an ended process, but not the socket of a running process.
 fn bind_unix(path: &Path) -> anyhow::Result<StdUnixListener> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         anyhow::bail!(

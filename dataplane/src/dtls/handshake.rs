@@ -15,8 +15,8 @@ thread_local! {
     pub(super) static CREATED: RefCell<Option<Arc<Handshake>>> = const { RefCell::new(None) };
 }
 
-/// Retransmission timeout of a flight while the RTT is unknown (RFC 9147 section 5.8.2 suggests 100 ms for real-time
-/// use).
+/// Retransmission timeout of a flight while the RTT is unknown (RFC 9147 section 5.8.2 permits short timeouts for
+/// real-time protocols).
 pub(super) const UNKNOWN_RTO: Duration = Duration::from_millis(100);
 /// Minimum retransmission timeout when the round trip time is known.
 pub(super) const MIN_RTO: Duration = Duration::from_millis(50);

@@ -130,8 +130,8 @@ impl Egress {
             .segment_bytes
             .map_or(message.bytes.len(), usize::from);
         let packet = header_bytes(to.is_ipv6()) + datagram;
-        // If the path may have a smaller MTU than the link, the stack must send, because it knows the path MTU or
-        // fragments.
+        // If the path may have a smaller MTU than the link, the stack must send, because it knows the path MTU, or
+        // fragments the datagram.
         let most = if to.is_ipv6() {
             MIN_IPV6_MTU
         } else {

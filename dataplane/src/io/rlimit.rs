@@ -4,7 +4,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Open files that a process needs without shards: sockets and pipes of the control thread, its clients, logs.
 const FILES: u64 = 64;
-/// Open files that a shard needs: sockets, rings, eventfds, and those of its executor.
+/// Open files that a shard needs: sockets, rings, eventfds, and the files of its executor.
 const FILES_PER_SHARD: u64 = 16;
 /// Locked memory that a glommio executor needs (RLIMIT_MEMLOCK).
 const LOCKED_BYTES_PER_SHARD: u64 = 512 << 10;

@@ -7,7 +7,7 @@
 //! * absolute capture time belongs to the packet's own frame, in the publisher's clock;
 //! * playout delay is a request of the sender, the same for all layers;
 //! * a layers allocation names the RTP stream it was sent on and describes all layers of the publisher, so it is valid
-//!   whatever layer a subscriber gets;
+//!   for each layer that a subscriber can get;
 //! * a dependency descriptor counts the frames of its own stream. The [`Rewriter`](crate::send::rewriter) makes this
 //!   number continuous, because a receiver drops a frame whose number steps back. Everything else in the descriptor is
 //!   relative to this number, or is repeated with the keyframe at a switch.

@@ -26,7 +26,7 @@ pub struct Subscription {
     pub group: Option<Box<SyncGroup>>,
     /// The m-line of the subscription, as an index into the session's slots; `None` before it is offered.
     pub slot: Option<usize>,
-    /// Its index among the track's subscribers on this shard.
+    /// Index of the subscription among the track's subscribers on this shard; `None` while it is not connected.
     pub place: Option<usize>,
     /// The layers that the track's demand includes for this subscription.
     pub counted: LayerSet,
@@ -39,12 +39,12 @@ pub struct Subscription {
     current: Option<LayerIndex>,
     /// Epoch of the forwarded sequence numbers.
     epoch: u32,
-    /// Index of the publisher's codec that its m-line offers first; set when the publisher sent a codec that the subscriber
-    /// had not negotiated.
+    /// Index of the publisher's codec that the m-line offers first; set when the publisher sent a codec that the
+    /// subscriber had not negotiated.
     pub offered_first: Option<u8>,
     /// Number of offers made because the publisher changed its codec.
     pub reoffers: u8,
-    /// True after the subscriber was told that it negotiated no codec of the publisher.
+    /// True after it was reported that the subscriber negotiated no codec of the publisher.
     is_undecodable: bool,
     /// True when a loss before the subscriber requires a keyframe of the forwarded layer.
     refresh: bool,
@@ -213,12 +213,12 @@ impl Subscription {
         changed
     }
 
-    /// Records that the subscriber negotiated no codec of the publisher. True when the subscriber must be told.
+    /// Records that the subscriber negotiated no codec of the publisher. True if this was not reported before.
     pub fn cannot_be_decoded(&mut self) -> bool {
         !std::mem::replace(&mut self.is_undecodable, true)
     }
 
-    /// The subscriber will be told again if the next offer does not help.
+    /// Reports a missing codec again if the next offer does not add it.
     pub fn reset_undecodable(&mut self) {
         self.is_undecodable = false;
     }

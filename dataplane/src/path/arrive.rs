@@ -96,7 +96,7 @@ impl Overflows {
 }
 
 impl<'a> ReceivedMessage<'a> {
-    /// Counts the datagrams of the message and returns them; none if they are too long.
+    /// Counts the datagrams of the message and returns them. Returns no datagram if they are too long.
     pub fn datagrams(
         self,
         report: &mut ShardReport,

@@ -39,7 +39,7 @@ pub fn classify(
     now: Instant,
 ) -> Result<Class, DropReason> {
     let protocol = protocol(datagram.bytes).ok_or(DropReason::Unclassified)?;
-    // Addresses that stand for streams are used inside the process only, so this source address is forged.
+    // Alias addresses of streams are used inside the process only, so this source address is forged.
     if !datagram.inside && Alias::of(datagram.source).is_some() {
         return Err(DropReason::UnknownSource);
     }

@@ -31,7 +31,7 @@ pub fn number(shard: &mut Shard, index: SessionIndex, now: Instant) -> Option<Se
     numbered.clear();
     let peer = peers.get_mut(index)?;
     let Some(path) = peer.paths.media() else {
-        // A connected session has a path. Subscriptions of this session do not flow yet.
+        // A session without a path is not connected yet, so its packets are dropped.
         let batches = pending.iter().map(|packets| backlog.batch(packets.batch));
         let packets = batches.map(|batch| batch.packets.len()).sum();
         report.drops.count_many(DropReason::NotConnected, packets);

@@ -1,7 +1,7 @@
 //! Hop 6: encrypts packets for each subscriber, directly into the send arena. Previous: [`super::number`], next:
 //! [`super::transmit`].
 //!
-//! A session gets all its waiting packets at once, so that they are adjacent in memory and leave as few runs as
+//! All waiting packets of a session are sealed together, so that they are adjacent in memory and form as few runs as
 //! possible. One turn of the loop serves a share of the sessions; the loop reads the sockets before it serves the
 //! others.
 

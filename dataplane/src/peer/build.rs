@@ -23,7 +23,7 @@ use crate::srtp::AeadChoice;
 #[derive(Clone)]
 pub struct PeerFactory {
     setup: RtcSetup,
-    /// Candidate lines for our SDP with the addresses for ICE over TCP; empty without.
+    /// Candidate lines for our SDP with the addresses for ICE over TCP (RFC 6544); empty if ICE over TCP is off.
     tcp_candidates: Arc<str>,
 }
 
@@ -31,7 +31,7 @@ pub struct PeerFactory {
 const NEVER: Duration = Duration::from_secs(24 * 3_600);
 
 impl PeerFactory {
-    /// A factory for a node that is reached at `candidates`. One certificate serves all sessions: creating one costs
+    /// A factory for a node with the addresses `candidates`. One certificate serves all sessions: creating one costs
     /// more than a handshake, and clients pin its fingerprint through signaling anyway. With `ice_tcp`, our SDP also
     /// has candidates for TCP.
     pub fn new(

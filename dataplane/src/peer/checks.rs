@@ -21,7 +21,7 @@ pub(super) struct Checks {
     ufrags: Vec<Ufrag>,
     /// The client's credentials; `None` before its SDP arrived.
     remote: Option<Credentials>,
-    /// Client address and our candidate as the session layer sees them: those of the first accepted check.
+    /// Client address and our candidate as the session layer sees them: the addresses of the first accepted check.
     pair: Option<(SocketAddr, SocketAddr)>,
     /// Checks that arrived before the client's SDP: the latest of each address.
     waiting: Vec<WaitingCheck>,
@@ -40,11 +40,11 @@ pub(super) struct WaitingCheck {
 pub(super) enum Verdict {
     /// The check is accepted and answered.
     Answer {
-        /// The check belongs to the latest ICE generation, so it is passed to the session layer.
+        /// Success response to the check, complete with MESSAGE-INTEGRITY and FINGERPRINT.
         response: Vec<u8>,
-        /// The check has a protected USE-CANDIDATE: the client nominates the path.
+        /// True if the check belongs to the latest ICE generation, so it is passed to the session layer.
         is_current: bool,
-        /// The client nominates its path.
+        /// True if a check of the latest generation has a protected USE-CANDIDATE: the client nominates the path.
         nominates: bool,
     },
     /// The client must take the controlling role (RFC 8445 section 7.3.1.1).
@@ -130,7 +130,8 @@ impl Checks {
         *at = now;
     }
 
-    /// The latest check again for the session layer, if the client sent other packets since (`last_received`) but no check.
+    /// The latest check, to be passed to the session layer again. `None` before `SHOW_INTERVAL` has passed, or if the
+    /// client has sent no packet since the check was passed (`last_received`).
     pub(super) fn repeat_check(
         &mut self,
         last_received: Option<Instant>,
@@ -413,7 +414,7 @@ mod tests {
         assert!(!is_response(&checks, &good), "the client is not known yet");
         checks.set_remote(theirs());
         assert!(is_response(&checks, &good));
-        // Any STUN server, another agent, and one that refuses.
+        // Responses that prove nothing: without integrity, with another agent's password, and an error response.
         assert!(!is_response(&checks, &response(Class::Success, None)));
         assert!(!is_response(
             &checks,

@@ -23,8 +23,9 @@ pub(super) static SUPPORTED: LazyLock<CodecConfig> = LazyLock::new(|| {
     config
 });
 
-/// H.264 formats that hardware encoders and native clients offer but str0m's list lacks, with free payload types: high
-/// without fragments, and constrained high. The list must have each format that a client may send.
+/// H.264 formats that hardware encoders and native clients offer but str0m's list lacks: high profile in packetization
+/// mode 0, and constrained high profile in modes 1 and 0. Each entry has a free payload type, the payload type of its
+/// retransmissions, true for mode 1, and the profile-level-id. The list must have each format that a client may send.
 const MORE_H264: [(u8, u8, bool, u32); 3] = [
     (37, 38, false, 0x64_001f),
     (39, 40, true, 0x64_0c1f),

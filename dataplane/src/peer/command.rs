@@ -33,7 +33,7 @@ pub enum Command {
     },
     /// An ICE candidate of the client.
     Candidate(String),
-    /// PacketAddresses the session and closes its connection.
+    /// Ends the session and closes its connection.
     Close {
         /// Reason of the end, for the log.
         reason: String,
@@ -108,7 +108,7 @@ pub enum CommandError {
     /// The command exceeds a limit.
     #[error("{what}: {got} is more than the limit of {limit}")]
     TooMany {
-        /// Name of the limited things.
+        /// Name of the limited quantity, for the error text.
         what: &'static str,
         /// Number in the request.
         got: usize,

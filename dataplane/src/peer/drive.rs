@@ -87,7 +87,7 @@ impl Peer {
         self.end(failed, &error.to_string(), out);
     }
 
-    /// PacketAddresses the session some time after its handshake failed; see
+    /// Ends the session some time after its handshake failed; see
     /// [`FAILURE_GRACE`](crate::dtls::handshake::FAILURE_GRACE).
     fn check_handshake(&mut self, now: Instant, out: &mut Output) {
         let Some((failure, addresses)) = self.handshake.failure() else {
@@ -100,7 +100,7 @@ impl Peer {
         }
     }
 
-    /// PacketAddresses this session after a panic in its code or in the session layer.
+    /// Ends this session after a panic in its code or in the session layer.
     pub fn panicked(&mut self, out: &mut Output) {
         out.drops.count(DropReason::SessionPanicked);
         self.end(None, "internal error in the session", out);
@@ -178,7 +178,7 @@ impl Peer {
         }
     }
 
-    /// PacketAddresses the session, because its handshake failed (`failed`) or for another reason.
+    /// Ends the session, because its handshake failed (`failed`) or for another reason.
     pub(super) fn end(&mut self, failed: Option<FailureKind>, reason: &str, out: &mut Output) {
         if !self.ended {
             self.ended = true;

@@ -214,7 +214,7 @@ fn direction_of(line: &Lines<'_>) -> String {
     found.unwrap_or("sendrecv").to_owned()
 }
 
-/// Checks an m-line of the answer against that of the offer.
+/// Checks an m-line of the answer against the same m-line of the offer.
 fn check_line(session: &Lines<'_>, offered: &Lines<'_>, answered: &Lines<'_>) -> String {
     let (asked, got) = (fields(offered), fields(answered));
     assert_eq!((got[0], got[2]), (asked[0], asked[2]), "media and protocol");

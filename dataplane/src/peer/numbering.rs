@@ -2,8 +2,8 @@
 //! continuous.
 //!
 //! A new SSRC (RFC 3550 sections 5.1 and 8.2) starts a new epoch. So does a step that receivers of our SSRC could not
-//! follow: a step of half the sequence numbers breaks their rollover counters (RFC 3711 section 3.3.1), a step of half
-//! the timestamps looks like a step back. Outgoing numbers are spliced where an epoch starts.
+//! follow: a step of 2^15 sequence numbers breaks their rollover counters (RFC 3711 section 3.3.1), a step of 2^31
+//! timestamp ticks looks like a step back. Outgoing numbers stay continuous from one epoch to the next.
 
 use std::time::{Duration, Instant};
 

@@ -40,7 +40,7 @@ impl Peer {
                     }
                     return;
                 }
-                Some(demux::Protocol::Rtp) => return out.drops.count(DropReason::NoTrack), // a subscriber's m-lines are sendonly
+                Some(demux::Protocol::Rtp) => return out.drops.count(DropReason::NoTrack), // m-lines are sendonly
                 Some(_) | None => {}
             }
         }

@@ -77,7 +77,7 @@ impl Peer {
         }
     }
 
-    /// Time of the next due [`handle_timeout`](Self::handle_timeout).
+    /// Time at which [`handle_timeout`](Self::handle_timeout) must be called.
     pub fn deadline(&self) -> Instant {
         let sending = match &self.role {
             // Reports and padding need a path to send to.

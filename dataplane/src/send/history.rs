@@ -47,7 +47,8 @@ impl History {
         self.by_layer[layer.index()].get(epoch, seq)
     }
 
-    /// The newest keyframe and all packets after it, if its first packet arrived at most `age` before `now`.
+    /// The newest keyframe and all packets after it, if the first packet of the keyframe arrived at most `age` before
+    /// `now`.
     pub fn since_keyframe(
         &self,
         layer: LayerIndex,

@@ -46,17 +46,19 @@ struct Repeat {
     at_ms: u32,
 }
 
-/// One of this many sent bytes may be sent again.
+/// Each sent media packet adds 1/`PART` of its bytes to the allowance.
 const PART: usize = 4;
-/// Bytes that may be sent again in a burst, in addition to that share.
+/// Initial and maximum allowance, in bytes.
 const BURST_BYTES: usize = 128 << 10;
 /// Number of packets whose retransmissions are remembered: all that the history can contain.
 const LATEST: usize = HISTORY_PACKETS;
-/// A request repeated within this time was sent before the answer arrived, even if the RTT is shorter.
+/// Minimum time between two retransmissions of one packet, even if the RTT is shorter: an earlier request was probably
+/// sent before the first retransmission arrived.
 const REPEAT_AFTER: Duration = Duration::from_millis(20);
 /// Maximum number of retransmissions of one packet.
 const MAX_REPEATS: u8 = 5;
-/// Allowance that repeated requests may not use: a client that receives nothing repeats all its requests.
+/// Part of the allowance that repeated requests may not use, in bytes: a client that receives nothing repeats all its
+/// requests.
 const RESERVED_BYTES: usize = BURST_BYTES / 2;
 
 impl Resend {

@@ -89,10 +89,10 @@ struct Source {
     sender_report: Option<(SystemTime, u32)>,
 }
 
-/// If the step by sender reports differs from the step by arrival times by more than this, a report comes from a wrong
-/// clock.
+/// If the timestamp step by sender reports and the step by arrival times differ by more than this, the clock of a
+/// report is wrong, and the step by arrival times is used.
 const IMPLAUSIBLE: Duration = Duration::from_millis(500);
-/// Minimum step of timestamps between two frames: one part in so many of a second. Used when the clocks give less.
+/// The minimum timestamp step between two frames is 1/`MIN_STEP_HZ` s. It is used when the clocks give less.
 const MIN_STEP_HZ: u32 = 1_000;
 const PICTURE_ID_MASK: u16 = 0x7fff;
 /// No sender report is sent when the last packet was sent this long ago.

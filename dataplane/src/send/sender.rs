@@ -41,7 +41,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const QUICK_REPORT_INTERVAL: Duration = Duration::from_millis(100);
 /// A longer RTT sample is limited to this value.
 const MAX_RTT: Duration = Duration::from_secs(2);
-/// Weight of a new RTT sample: one part in so many (RFC 6298 section 2).
+/// A new RTT sample has the weight 1/`RTT_SMOOTHING` (RFC 6298 section 2).
 const RTT_SMOOTHING: u32 = 8;
 
 impl Sender {
@@ -84,8 +84,8 @@ impl Sender {
         self.can_measure |= can_be_measured;
     }
 
-    /// Starts or stops measuring the path. Numbers and feedback cost both sides something, and decide nothing without a
-    /// choice of layers.
+    /// Starts or stops measuring the path. Without a choice of layers, the path is not measured: sequence numbers and
+    /// feedback would cost bandwidth and CPU time on both sides without use.
     pub fn measure(&mut self, has_choice: bool, now: Instant) {
         self.is_measuring = has_choice && self.can_measure;
         if self.is_measuring {

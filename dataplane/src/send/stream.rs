@@ -255,7 +255,8 @@ impl Stream {
         })
     }
 
-    /// Plans a retransmission of the packet with sequence number `seq`. `kept` finds the packet.
+    /// Plans a retransmission of the packet with sequence number `seq`. `kept` returns the packet from the history with
+    /// its encoding; `None` if the history has it no longer.
     pub fn plan_retransmission<'p>(
         &mut self,
         seq: u16,

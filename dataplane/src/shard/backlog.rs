@@ -119,7 +119,7 @@ impl Backlog {
         of_track.for_each(|batch| batch.packets.clear());
     }
 
-    /// Frees the rounds that all sessions have been served from.
+    /// Frees the rounds whose packets were sealed for all waiting sessions.
     pub fn free_served(&mut self, work: &Schedule) {
         while let Some(round) = self.rounds.front().copied()
             && work.is_past(round.served_at)

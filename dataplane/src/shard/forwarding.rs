@@ -1,4 +1,4 @@
-//! Media between the session that received it and the sessions that it is sealed for: hops 3 to 6 of the path.
+//! Media between the receiving session and the sending sessions: hops 3 to 6 of the path.
 
 use super::backlog::Backlog;
 use super::schedule::{PendingPackets, Schedule};
@@ -14,11 +14,11 @@ pub struct Forwarding {
     pub inbox: Vec<MediaPacket>,
     /// Media from this and other shards that waits to be sealed for subscribers of this shard.
     pub backlog: Backlog,
-    /// Sessions that packets of the backlog must be sealed for.
+    /// Sessions with packets in the backlog that must be sealed, in order.
     pub schedule: Schedule,
-    /// Pending batches of the session that is being sealed for.
+    /// Pending batches of the session that is being served.
     pub pending: Vec<PendingPackets>,
-    /// Numbered packets of the session that is being sealed for.
+    /// Numbered packets of the session that is being served.
     pub numbered: Vec<Numbered>,
     /// Subscriptions that began or changed layers while packets were numbered.
     pub switched: Vec<SubscriberIndex>,

@@ -17,7 +17,7 @@ pub mod peer_table; // sessions by address, ufrag and key
 mod periodic; // times of measurements and reports
 mod repair; // retransmissions from the history
 pub mod route; // session of an address: on this shard or another
-pub mod schedule; // which sessions are sealed for next
+pub mod schedule; // order in which sessions are served
 pub mod state; // the shard's state
 mod subscriptions; // connects tracks and their subscribers
 pub mod track_table; // tracks by key

@@ -18,7 +18,7 @@ pub enum NextHop {
     Shard(ShardId),
 }
 
-/// The shard whose TURN client has a relayed address.
+/// The shard with the TURN client of a relayed address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relayed {
     /// The client of the relayed address is on this shard.

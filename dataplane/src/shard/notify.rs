@@ -112,7 +112,7 @@ impl Shard {
         }
     }
 
-    /// Sends a letter to a shard; also to this shard, through its mailbox.
+    /// Sends a message to a shard, through its mailbox. The shard may be this shard.
     pub(crate) fn send_to_shard(&mut self, shard: ShardId, letter: ToShard) {
         if self.outbox.send(shard, letter).is_err() {
             tracing::warn!(

@@ -135,8 +135,7 @@ impl PeerTable {
         Ok(given_up)
     }
 
-    /// The session, owner or claimant of `addr`, that sent the request `transaction` which a response from `addr`
-    /// answers.
+    /// The session that sent the request `transaction` to `addr`: the owner or the claimant of `addr`.
     pub fn asked(&self, addr: SocketAddr, transaction: TransactionId) -> Option<Route> {
         let is_asked = |route: &Route| match route {
             Route::Local(index) => self
@@ -165,8 +164,9 @@ impl PeerTable {
         }
     }
 
-    /// Forwards datagrams from `addr` to a session on another shard. If a session of this shard has the address, it
-    /// keeps it until the other shard reports the address as proven ([`record_foreign_received`](Self::record_foreign_received)).
+    /// Forwards datagrams from `addr` to a session on another shard. A session of this shard that has the address keeps
+    /// it until the other shard reports the address as proven
+    /// ([`record_foreign_received`](Self::record_foreign_received)).
     pub fn add_foreign(
         &mut self,
         addr: SocketAddr,

@@ -1,5 +1,5 @@
-//! Which sessions packets must be sealed for, in order. For each session: the batches of packets that wait, with their
-//! subscriptions.
+//! Order in which sessions are served, with the packets that wait for each session: batches of the backlog, and the
+//! subscription of each batch.
 //!
 //! All lists are linked through one vector, so queueing a packet touches no session. A session that already waits gets
 //! new packets together with the queued ones. A session that was served goes to the end of its queue.

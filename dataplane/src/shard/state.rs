@@ -134,7 +134,7 @@ impl Shard {
         }
     }
 
-    /// Handles the outputs of session `index`: queues its datagrams, collects its media, events and drops, sets its
+    /// Handles the outputs of session `index`: queues its datagrams, collects its media, events and drops, and sets its
     /// timer.
     pub fn absorb(&mut self, index: SessionIndex) {
         let Some(peer) = self.peers.get_mut(index) else {

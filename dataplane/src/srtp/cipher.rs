@@ -136,7 +136,7 @@ impl Cipher {
         tag_room.copy_from_slice(&sign(auth, body, &[]).as_ref()[..HMAC_TAG_BYTES]);
     }
 
-    /// Decrypts a packet of [`seal`](Self::seal) with `more`. False when it does not authenticate.
+    /// Decrypts a packet that [`seal`](Self::seal) made with the same `more`. False when it does not authenticate.
     pub(super) fn open(&self, packet: &mut [u8], clear: usize, iv: &Iv, more: &[u8]) -> bool {
         let Self::Aead { key, .. } = self else {
             unreachable!("the caller asked whether this is AEAD");
@@ -157,7 +157,7 @@ impl Cipher {
         fits(&expected, tag)
     }
 
-    /// Decrypts a packet of [`seal_rtcp_cm`](Self::seal_rtcp_cm). False when it does not authenticate.
+    /// Decrypts a packet that [`seal_rtcp_cm`](Self::seal_rtcp_cm) made. False when it does not authenticate.
     pub(super) fn open_rtcp_cm(
         &self,
         packet: &mut [u8],

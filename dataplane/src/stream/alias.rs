@@ -12,7 +12,7 @@ use crate::key::ShardId;
 use crate::limits::{MAX_SHARDS, MAX_STREAMS};
 use crate::turn::StreamId;
 
-/// The shard and stream that an alias address stands for.
+/// The shard and stream of an alias address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alias {
     /// Shard that has the stream.
@@ -26,10 +26,10 @@ pub struct Alias {
 pub struct ShortId(u64);
 
 const PLACE_BITS: u32 = 14;
-/// Bits of the serial number: a slot is ambiguous only after four million streams.
+/// Bits of the serial number in a short id: an id of a slot is used again after four million streams.
 const NUMBER_BITS: u32 = 22;
 const SHORT_BITS: u32 = PLACE_BITS + NUMBER_BITS;
-/// Number of shards that fit into a port; port 0 is not used.
+/// Number of low bits of the port that are part of the alias. The highest bit is always set, so the port is never 0.
 const PORT_BITS: u32 = 15;
 const PORT_MARK: u16 = 1 << PORT_BITS;
 const IP_BITS: u32 = 27;

@@ -37,8 +37,8 @@ impl Streams {
             return false;
         }
         if !connection.wanted_events().contains(EventFlags::IN) {
-            // More data will be reported after a read. The kernel always reports a closed connection, whatever events
-            // are watched.
+            // More data will be reported after a read. The kernel reports a closed connection even if no events are
+            // watched.
             if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
                 self.end(index, EndReason::Left, arrivals);
             }

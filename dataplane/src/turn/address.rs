@@ -1,7 +1,7 @@
 //! Decides which peers clients may reach.
 //!
-//! By default these are media nodes only, by exact address and port. A permission has an address without a port (RFC
-//! 8656 section 9), so it is granted for addresses of nodes, and each packet is checked again.
+//! By default only media nodes are permitted, by exact address and port. A permission has an address without a port
+//! (RFC 8656 section 9), so a permission is granted for the address of a node, and each packet is checked again.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};

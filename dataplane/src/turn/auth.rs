@@ -99,8 +99,8 @@ impl Authority {
         authority
     }
 
-    /// Sets the secrets. Credentials made with other secrets are refused from now on, those of the second one after its
-    /// grace time.
+    /// Sets the secrets. Credentials made with other secrets are refused from now on. Credentials made with the second
+    /// secret are refused after the grace time.
     pub(super) fn set_secrets(&mut self, secrets: &[Box<[u8]>], now: Instant) {
         let mut before = std::mem::take(&mut self.secrets);
         for (place, bytes) in secrets.iter().enumerate() {

@@ -26,7 +26,7 @@ pub enum DenyReason {
     StaleNonce,
     /// A request for an allocation that does not exist, or a second Allocate of the same client.
     Mismatch,
-    /// Valid credentials, but not those that the allocation was made with.
+    /// Valid credentials, but other credentials than the allocation was made with.
     WrongCredentials,
     /// An address family for which there is no relayed address.
     FamilyNotSupported,

@@ -55,8 +55,8 @@ const SPECIAL_V4: [(Ipv4Addr, u8); 18] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),     // reserved, and broadcast
 ];
 
-/// Unused ranges inside the assigned IPv6 space (2000::/3). An address with an embedded IPv4 address that is not in
-/// this list is as special as that address.
+/// Special-purpose ranges inside the assigned IPv6 space (2000::/3). For IPv6 addresses outside of this list that embed
+/// an IPv4 address, the IPv4 address decides.
 const SPECIAL_V6: [(Ipv6Addr, u8); 5] = [
     (v6(0x2001, 0), 23), // protocol assignments: benchmarking, ORCHID, and Teredo below
     (v6(0x2001, 0x0db8), 32), // documentation
@@ -72,7 +72,7 @@ impl Cidr {
         Self { ip, prefix }
     }
 
-    /// True when `ip` is in it.
+    /// True when `ip` is in this range.
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.ip, ip) {
             (IpAddr::V4(net), IpAddr::V4(ip)) => in_v4(ip, (net, self.prefix)),

@@ -1,4 +1,4 @@
-//! Relayed addresses: which ports are free, and which allocation has each other port.
+//! Relayed addresses: the free ports, and the allocation of each used port.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -19,7 +19,7 @@ pub struct RelayAddresses {
     pub v6: Option<Ipv6Addr>,
     /// Ports of the relayed addresses of all shards.
     pub ports: RangeInclusive<u16>,
-    /// Ports of the range that are in use otherwise.
+    /// Ports of the range that the node's own media and TURN sockets use.
     pub except: Vec<u16>,
     /// Number of shards that share the ports.
     pub step: NonZeroU16,

@@ -55,8 +55,9 @@ const FIREFOX_PREFS = {
 };
 
 /**
- * @param {{camera?: 'fake' | 'none', args?: string[], executable?: string, inside?: string[]}} [options] none: no device
- *   at all; an executable that starts it, perhaps inside a namespace, and the command that enters that
+ * @param {{camera?: 'fake' | 'none', args?: string[], executable?: string, inside?: string[]}} [options]
+ *   camera none: no device. executable: program that starts Chromium, perhaps inside a namespace.
+ *   inside: command prefix that runs a program in that namespace.
  */
 export async function launchChromium({ camera = 'fake', args = [], executable = CHROMIUM, inside = [] } = {}) {
   await networkHoldsStill(inside);

@@ -1,8 +1,8 @@
 /**
- * Time in which the host ran. A virtual machine is taken off its cores for a second now and then, and nothing a
- * program does can come in time then: limits count what is left. tests/src/clock.rs does the same.
+ * Time in which the host ran. A hypervisor may take the cores away for up to a second, and no program can keep a limit
+ * then. So time limits count only the remaining time. tests/src/clock.rs does the same.
  *
- * A process on each core looks at the clock every few milliseconds; where it comes late, its core stood still.
+ * A process on each core reads the clock every few milliseconds. If it is late, its core stood still.
  */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';

@@ -11,8 +11,8 @@ export const MEDIA_WITHIN_MS = 40_000;
 const TEST_HEIGHT = 360;
 
 /**
- * Opens the page so that it joins by itself, with camera and microphone. `over` is the only way its media may go:
- * "udp", "tcp" or "tls" through TURN, or "ice-tcp"; any, if it is not said.
+ * Opens the page so that it joins by itself, with camera and microphone. `over` restricts the path of its media:
+ * "udp", "tcp" or "tls" through TURN, or "ice-tcp"; null: any path.
  * @returns {Promise<import('puppeteer-core').Page>}
  */
 export async function joinPage(browser, { url, room, name, height = TEST_HEIGHT, over = null }) {
@@ -50,8 +50,9 @@ function onlyOver(over) {
 }
 
 /**
- * How the media of a page joined with `over` goes.
- * @returns {Promise<{type: string, protocol: string, relayProtocol?: string}[]>} of each peer connection's selected pair
+ * Path of the media of a page that joined with `over`.
+ * @returns {Promise<{type: string, protocol: string, relayProtocol?: string}[]>} local candidate of the selected pair
+ *   of each peer connection
  */
 export function paths(page) {
   return page.evaluate(async () => {
@@ -69,7 +70,7 @@ export function paths(page) {
 }
 
 /**
- * Joins with spillway.js alone; `globalThis.room` is the room and `globalThis.events` what it told.
+ * Joins with spillway.js only; `globalThis.room` is the room and `globalThis.events` has the room's events.
  * @param {{url: string, room: string, name: string, publish?: [string, object][], autoSubscribe?: boolean}} who
  */
 export async function joinBare(browser, { url, room, name, publish = [], autoSubscribe = true }) {
@@ -119,7 +120,7 @@ export function received(page) {
 }
 
 /**
- * Waits until each of `names` is seen (frames decoded) and heard (audio energy), and both go on rising.
+ * Waits until decoded frames and audio energy of each participant in `names` are above zero and rise.
  * @param {import('puppeteer-core').Page} page
  */
 export async function seesAndHears(page, names, withinMs = MEDIA_WITHIN_MS) {
@@ -151,14 +152,14 @@ export async function seesAndHears(page, names, withinMs = MEDIA_WITHIN_MS) {
 
 /**
  * Watches all remote video from now on.
- * @returns {Promise<() => Promise<Record<string, number>>>} ends, with the longest pause of each track between two
- *   decoded frames, in milliseconds in which the host ran
+ * @returns {Promise<() => Promise<Record<string, number>>>} a function that stops watching and returns, for each track,
+ *   the longest pause between two decoded frames, in milliseconds in which the host ran
  */
 export async function watchPauses(page) {
   await page.evaluate(() => {
     const { room } = globalThis.spillway;
     const seen = new Map();
-    globalThis.pauses = []; // of each look: the track, since when it has had no new frame, and when it was looked at
+    globalThis.pauses = []; // of each reading: track, time of the last new frame, time of the reading
     globalThis.pauseTimer = setInterval(async () => {
       for (const participant of room.participants.values()) {
         for (const { track, kind } of participant.tracks.values()) {
@@ -183,7 +184,7 @@ export async function watchPauses(page) {
   };
 }
 
-/** States of a room from now on. @returns {Promise<() => Promise<string[]>>} */
+/** Records the states of a room from now on. @returns {Promise<() => Promise<string[]>>} */
 export async function watchStates(page) {
   await page.evaluate(() => {
     globalThis.states = [];

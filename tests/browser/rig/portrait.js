@@ -8,7 +8,7 @@ const FRAMES = 10;
 /**
  * Writes a YUV4MPEG2 file for Chromium's --use-file-for-fake-video-capture.
  * @param {string} path
- * @param {[number, number, number][]} colours RGB: of the room's upper left and lower right, and of the person
+ * @param {[number, number, number][]} colours RGB of the background's upper left, its lower right, and the person
  */
 export async function writePortrait(path, colours) {
   const chunks = [Buffer.from(`YUV4MPEG2 W${WIDTH} H${HEIGHT} F20:1 Ip A1:1 C420jpeg\n`)];

@@ -1,6 +1,6 @@
 /**
- * A Spillway of its own for each suite: `spillway up` on free ports, with its state in a directory
- * that goes away. Processes are known, and ended, by their ids.
+ * One Spillway per suite: `spillway up` on free ports, with its state in a temporary directory.
+ * Processes are identified and ended by their process ids.
  */
 import { spawn, execFile } from 'node:child_process';
 import { createSocket } from 'node:dgram';
@@ -25,7 +25,7 @@ export class Spillway {
 
   /**
    * @param {{shards?: number, advertise?: string[], args?: string[], address?: string, inside?: string[]}} [options]
-   *   inside: a command that starts it, such as one that enters a namespace
+   *   inside: command prefix that starts the server, for example inside a namespace
    */
   static async start({ shards = 2, advertise = ['127.0.0.1'], args = [], address = '127.0.0.1', inside = [] } = {}) {
     const spillway = new Spillway();

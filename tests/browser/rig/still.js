@@ -1,6 +1,6 @@
 /**
- * Waits until a network holds still. An address that is still being tried (RFC 4862, duplicate address detection), a link
- * that comes up: a browser that sees it fails what it loads with ERR_NETWORK_CHANGED.
+ * Waits until the addresses, routes and links of a network no longer change. If a browser sees a change, such as the
+ * end of duplicate address detection (RFC 4862) or a new link, its requests fail with ERR_NETWORK_CHANGED.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -9,7 +9,7 @@ import { sleep } from './wait.js';
 
 const run = promisify(execFile);
 
-/** Duplicate address detection takes up to two seconds. */
+/** Time without a change after which the network counts as still. */
 const STILL_MS = 1_000;
 const POLL_MS = 100;
 const WITHIN_MS = 30_000;
@@ -20,8 +20,8 @@ const LOOK = `cat /proc/net/if_inet6 2>/dev/null; echo; cat /proc/net/fib_trie /
   for link in /sys/class/net/*; do echo "\${link##*/} $(cat "$link/operstate" 2>/dev/null)"; done`;
 
 /**
- * @param {string[]} [inside] a command that runs another in a namespace
- * @param {(inside: string[]) => Promise<string>} [look] what there is: if_inet6, an empty line, and the rest
+ * @param {string[]} [inside] command prefix that runs a program in a namespace
+ * @param {(inside: string[]) => Promise<string>} [look] reads the state: if_inet6, an empty line, routes and links
  */
 export async function networkHoldsStill(inside = [], look = lookInside) {
   const startedMs = Date.now();

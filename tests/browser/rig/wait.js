@@ -11,8 +11,8 @@ export function sleep(ms, value) {
 /**
  * @template T
  * @param {() => T | Promise<T>} probe
- * @param {string} what is waited for
- * @param {number} withinMs in which the host ran
+ * @param {string} what description of the condition, for the error
+ * @param {number} withinMs time limit in ms; only time in which the host ran counts
  * @returns {Promise<T>} the first truthy value
  */
 export async function until(probe, what, withinMs) {

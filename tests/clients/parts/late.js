@@ -1,4 +1,4 @@
-/** What a late joiner costs the publisher, and the delay of its first picture after its first sound. */
+/** Keyframe requests that a late joiner causes, and the delay of its first picture after its first sound. */
 import { sleep, until } from '../../browser/rig/wait.js';
 import { median, rounded } from '../rig/figures.js';
 import { printTable } from '../rig/table.js';
@@ -9,7 +9,7 @@ const JOINS = 20;
 const PLAY_WITHIN_MS = 15_000;
 /** A keyframe request this long after the first picture has another cause. */
 const AFTERWARDS_MS = 1_000;
-/** Time between the last keyframe and the next join, so that the keyframe is too old for it. */
+/** Time between the last keyframe and the next join, so that the keyframe is too old to be sent to the new viewer. */
 const APART_MS = 1_000;
 const MAX_REQUESTS = 1;
 const MAX_VIDEO_AFTER_AUDIO_MS = 150;

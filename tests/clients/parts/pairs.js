@@ -14,7 +14,8 @@ const WATCH_MS = 2_000;
 
 /**
  * @param {import('../rig/stage.js').Stage} stage
- * @param {{kinds: string[], only: (publisher: string, viewer: string) => boolean}} what the clients that are here, and which pairs
+ * @param {{kinds: string[], only: (publisher: string, viewer: string) => boolean}} what available clients, and the
+ *   pairs to test
  */
 export function pairs(stage, checks, { kinds, only }) {
   return everyPair(stage, checks, { kinds, only, codec: 'vp8' });

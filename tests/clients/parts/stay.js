@@ -1,6 +1,6 @@
 /**
- * A picture that came goes on coming: each client publishes to pion, and each watches pion, all at the same time, for longer than a
- * server keeps a session that it hears nothing of.
+ * Video does not stop after some time: each client publishes to pion and views pion, all at the same time, for longer
+ * than the server keeps a session without connectivity checks.
  */
 import { ranMs } from '../../browser/rig/clock.js';
 import { sleep } from '../../browser/rig/wait.js';

@@ -1,6 +1,6 @@
 /**
- * Where UDP works, media does not go over TCP. Browsers have both, and Firefox nominates each pair that works: of those, the
- * one of the highest priority is selected (RFC 5245 section 8.1.1.2).
+ * If UDP works, media does not use TCP. Browsers have candidates of both, and Firefox nominates each working pair. The
+ * nominated pair with the highest priority is selected (RFC 5245 section 8.1.1.2).
  */
 import { sleep } from '../../browser/rig/wait.js';
 import { rounded } from '../rig/figures.js';
@@ -11,7 +11,7 @@ const PLAY_WITHIN_MS = 15_000;
 /** Checks of TCP candidates start later than those of UDP. */
 const SETTLE_MS = 2_000;
 const WATCH_MS = 4_000;
-/** Permitted bytes over TCP: signaling. */
+/** Maximum fraction of the bytes that may arrive over TCP: signaling. */
 const MAX_TCP_PART = 0.1;
 
 /** @param {import('../rig/stage.js').Stage} stage */

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// A packet that is missing for this time is given up, and a keyframe is requested.
+	// After this time a missing packet counts as lost, and a keyframe is requested.
 	giveUpMs   = 300
 	askAgainMs = 500
 )
@@ -21,10 +21,10 @@ type assembler struct {
 	// Time since which `next` is missing; 0: it is not missing.
 	missingMs float64
 	askedMs   float64
-	isShown   bool // the picture is whole
-	isWhole   bool // the frame that is being read began at its start
-	isKey     bool // it is a keyframe
-	isBegun   bool // packets of it were read
+	isShown   bool // the picture is complete: no frame was lost since the last keyframe
+	isWhole   bool // no packet of the current frame is missing so far
+	isKey     bool // the current frame is a keyframe
+	isBegun   bool // at least one packet of the current frame was read
 }
 
 func newAssembler(mimeType string) *assembler {

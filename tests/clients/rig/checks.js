@@ -1,9 +1,9 @@
-/** Expectations: each that fails is one line with its value and limit. */
+/** Collects checks. Each failed check becomes one line with its value and limit. */
 export class Checks {
   passed = 0;
   failed = [];
 
-  /** @param {string} what the pair and the figure */
+  /** @param {string} what names of the pair and of the measured value */
   expect(holds, what, value, limit, why = '') {
     if (holds) {
       this.passed++;
@@ -13,7 +13,7 @@ export class Checks {
     this.failed.push(line);
   }
 
-  /** Prints the lines that scripts/test reads, the figures last. @returns {number} exit code */
+  /** Prints the lines that scripts/test reads, the measured values last. @returns {number} exit code */
   report(suite, figures) {
     for (const line of this.failed) console.log(line);
     console.log(`${this.passed} checks passed`);

@@ -112,7 +112,7 @@ export class Participant {
     return this.all('frame', track).map(({ at }) => at);
   }
 
-  /** Whether a connection of it failed, so that there is nothing to wait for. */
+  /** True if the process has ended or a connection of the participant failed: no further events are expected. */
   get hasFailed() {
     return !this.client.isRunning || this.all('error').some(({ text }) => text.includes('connection failed'));
   }

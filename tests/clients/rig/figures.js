@@ -6,7 +6,7 @@ export const FROZEN_FROM_MS = 500;
 
 /**
  * @param {number[]} times of frames
- * @returns {{longest_ms: number, frozen: number}} the longest pause, and the part of the time that was frozen
+ * @returns {{longest_ms: number, frozen: number}} longest pause, and frozen fraction of the time, 0 to 1
  */
 export function freezes(times, fromMs, toMs) {
   const within = [fromMs, ...times.filter((at) => at > fromMs && at < toMs), toMs];

@@ -1,6 +1,6 @@
 /**
- * Two namespaces (scripts/lab): the server and publishers in `sfu`, viewers in `world`. One datagram is one packet, so one
- * loss is one packet; packets to viewers are lost while `loss` says so.
+ * Two namespaces (scripts/lab): the server and publishers in `sfu`, viewers in `world`. One datagram is one packet, so
+ * each loss is the loss of one packet. `loss` sets the loss of packets to viewers.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -38,7 +38,7 @@ export class Lab {
     return ['ip', 'netns', 'exec', `${this.#name}-${side}`];
   }
 
-  /** @param {number} percent of UDP packets to viewers that are dropped; 0: none */
+  /** @param {number} percent percentage of UDP packets to viewers that are dropped; 0: none */
   async loss(percent) {
     await this.#nft('delete', 'table', 'inet', 'clients').catch(() => {});
     if (percent === 0) return;
@@ -53,7 +53,7 @@ export class Lab {
   }
 
   /**
-   * Since `loss` was called: packets that were lost, and that met the chance of it. Since `count` was called: bytes.
+   * After `loss`: dropped packets, and all packets that the rule has seen. After `count`: bytes.
    * @returns {Promise<{lost: number, met: number} | {udp_bytes: number, tcp_bytes: number}>}
    */
   async counts() {

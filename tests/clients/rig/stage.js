@@ -62,7 +62,10 @@ export class Stage {
     await this.#clients.get(`${kind} in ${side}`)?.stop();
   }
 
-  /** @param {{kind: string, room: string, publish?: 'vp8' | 'h264'}} what a publisher sits beside the server, a viewer in the world */
+  /**
+   * Publishers are in the namespace of the server, viewers in the namespace `world`.
+   * @param {{kind: string, room: string, publish?: 'vp8' | 'h264'}} what fields of the join
+   */
   async join({ kind, room, publish = null, ...more }) {
     const client = await this.client(kind, publish ? 'sfu' : 'world');
     const identity = `${publish ? 'publisher' : 'viewer'}-${kind}-${++this.#number}`;

@@ -354,7 +354,7 @@ async fn rights_that_are_lost_later_are_told_of_and_come_back() -> anyhow::Resul
         let Stored::Later(stored) = meanwhile.stored else {
             anyhow::bail!("{missing}: it is said to be stored");
         };
-        // The store does not report that it is well in between.
+        // Meanwhile the store must stay degraded.
         for _ in 0..20 {
             assert!(one.degraded().is_some(), "{missing}");
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -24,7 +24,7 @@ const MEDIA_GAP: Duration = Duration::from_millis(500);
 
 /// `grace-seconds` of the servers.
 const GRACE: Duration = Duration::from_secs(5);
-/// Much less than the lease.
+/// Time limit until the old sessions of a rejoined participant end; much shorter than the lease.
 const REPLACED_WITHIN: Duration = Duration::from_secs(3);
 /// Lease time beyond the grace time, plus the interval of renewals and a margin for a busy host.
 const LEASE_MARGIN: Duration = Duration::from_secs(8 + 2 + 5);

@@ -1,4 +1,7 @@
-/** The line above a call that has a problem: what is broken, what still arrives, and after a while what the user can do. */
+/**
+ * The line above a call with a problem: describes the problem and the media that still arrives. After some time it
+ * offers to retry or to leave.
+ */
 import { Pulse } from './pulse.js';
 import { arrivalMessage, stateMessage } from './words.js';
 
@@ -14,7 +17,7 @@ export class Banner {
   #box = element('banner');
   #trouble = null;
 
-  /** @param {import('../spillway.js').Room} room @param {AbortSignal} signal ends its buttons */
+  /** @param {import('../spillway.js').Room} room @param {AbortSignal} signal removes the listeners of the buttons */
   constructor(room, signal) {
     this.#room = room;
     this.#pulse = new Pulse(room);
@@ -55,7 +58,7 @@ export class Banner {
     this.#pulse.start((beat) => this.#print_line(beat));
   }
 
-  /** Only media of the last second counts as arriving. */
+  /** Updates the text of the line. Only media of the last second counts as arriving. */
   #print_line(beat) {
     const text = `${this.#trouble} ${arrivalMessage(beat, this.#expected())}`.trim();
     // Screen readers read the line when it changes, not every second.

@@ -180,7 +180,7 @@ export class Floor {
     this.#refresh(participant);
   }
 
-  // ---- asking for no more than is shown
+  // ---- requested video: paused while its tile is not visible, and limited to the height of the tile
 
   #seen(entries) {
     for (const entry of entries) this.#visible.set(entry.target, entry.isIntersecting);

@@ -13,7 +13,7 @@ export class LeftView {
     element('other-room').addEventListener('click', () => this.#go(this.#onOther));
   }
 
-  /** @param {string} room @param {string} message why, where the user did not leave by themselves */
+  /** @param {string} room @param {string} message reason of the end; empty if the user left */
   open(room, message) {
     element('left-title').textContent = message ? 'The call is over' : `You left ${room}`;
     element('left-message').textContent = message || 'Your camera and microphone are off.';

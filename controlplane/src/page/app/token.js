@@ -2,7 +2,7 @@
 import { SpillwayError } from '../spillway.js';
 import { permissionsOf } from '../client/permissions.js';
 
-/** Characters of an identity, and maximum length of the part from the name. */
+/** Characters that an identity may not contain, and maximum length of the part from the name. */
 const NOT_ALLOWED = /[^A-Za-z0-9_.-]+/g;
 const NAME_PART = 24;
 

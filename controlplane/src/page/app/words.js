@@ -47,7 +47,7 @@ export function roomMessage(error) {
 }
 
 /**
- * What is wrong with a call; null when nothing is.
+ * Text about a problem of the call; null if there is none.
  * @param {import('../spillway.js').RoomState} state
  * @param {Error & {code?: string}} [error]
  */
@@ -64,7 +64,8 @@ export function stateMessage(state, error) {
 }
 
 /**
- * What of the others arrived in the last second, where something is to be expected.
+ * Text about the media of other participants that arrived in the last second, or did not arrive although it was
+ * expected; empty if none is expected.
  * @param {import('./pulse.js').Beat} beat
  * @param {{sound: boolean, picture: boolean}} expected
  */

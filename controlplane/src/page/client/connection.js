@@ -1,6 +1,6 @@
 /**
- * Keeps a joined socket: opens, joins, and after a break comes back with growing, jittered delays.
- * What `joined` means for the room is decided by its owner (spillway.js).
+ * One joined socket: opens it, joins, and reconnects after a failure, with growing random delays.
+ * The owner (spillway.js) handles the content of `joined`.
  */
 import { SpillwayError } from './errors.js';
 import { Socket } from './socket.js';
@@ -11,8 +11,8 @@ const MAX_DELAY_MS = 4_000;
 const JOIN_WITHIN_MS = 15_000;
 
 /**
- * Exponential backoff with jitter: half of the step is certain, so that a thousand clients of a
- * dead server spread out and none of them spins.
+ * Exponential backoff with jitter, in ms. Half of the delay is fixed, so that no client reconnects
+ * without a pause. Half is random, so that the clients of a failed server reconnect at different times.
  * @param {number} attempt 0 for the first retry
  */
 export function backoffMs(attempt, random = Math.random) {
@@ -31,13 +31,13 @@ export class Connection {
   /**
    * @param {string} url WebSocket address
    * @param {object} handlers
-   * @param {(last: SpillwayError | null) => Promise<object>} handlers.hello fields of `join`; `last` is why the
-   *   attempt before failed
+   * @param {(last: SpillwayError | null) => Promise<object>} handlers.hello returns the fields of `join`; `last` is
+   *   the error of the previous attempt
    * @param {() => boolean} handlers.canRefresh whether `hello` can get another token after a refusal
    * @param {(joined: object) => void} handlers.joined called synchronously before any later message
-   * @param {(message: object) => void} handlers.message anything that is not a reply
-   * @param {(error: SpillwayError) => void} handlers.lost the joined socket broke, coming back
-   * @param {(error: SpillwayError) => void} handlers.over it will not come back
+   * @param {(message: object) => void} handlers.message called for messages that are not replies
+   * @param {(error: SpillwayError) => void} handlers.lost the joined socket broke; the connection is retried
+   * @param {(error: SpillwayError) => void} handlers.over the connection has ended and is not retried
    */
   constructor(url, handlers) {
     this.#url = url;

@@ -1,6 +1,6 @@
 /**
- * What is asked of cameras and encoders: capture sizes, simulcast layers, codec order.
- * Pure functions of their arguments and of what the browser says it can.
+ * Settings of cameras and encoders: capture sizes, simulcast layers, codec order.
+ * The functions depend only on their arguments and on the capabilities that the browser reports.
  */
 
 /** Bits per second of a camera at full size, by its minimum height. */
@@ -17,7 +17,7 @@ const SCREEN_MAX_FPS = 15;
 const MICROPHONE_BITRATE = 32_000;
 const SCREEN_AUDIO_BITRATE = 96_000;
 
-/** Below these lengths of the longer side a further layer is not useful, and libwebrtc drops it. */
+/** Minimum lengths of the longer side for three and for two layers: libwebrtc drops further layers of smaller media. */
 const THREE_LAYERS_FROM_PX = 960;
 const TWO_LAYERS_FROM_PX = 480;
 
@@ -42,8 +42,8 @@ export function cameraBitrate(height) {
 }
 
 /**
- * @param {{kind: string, source: string, width: number, height: number, codec: string, simulcast?: boolean, maxBitrate?: number}} what
- *   sizes in pixels, bitrate in bit/s
+ * @param {{kind: string, source: string, width: number, height: number, codec: string, simulcast?: boolean,
+ *   maxBitrate?: number}} what sizes in pixels, bitrate in bit/s
  * @returns {RTCRtpEncodingParameters[]}
  */
 export function encodingsFor({ kind, source, width, height, codec, simulcast, maxBitrate }) {
@@ -66,10 +66,10 @@ export function encodingsFor({ kind, source, width, height, codec, simulcast, ma
 }
 
 /**
- * The layers of a sender that exists, for another size of capture: they can be scaled and switched off, but be neither more
- * nor fewer. What the new size needs fewer of, is off at the top.
- * @param {RTCRtpEncodingParameters[]} encodings those it has
- * @param {RTCRtpEncodingParameters[]} wanted what a new sender would have
+ * The layers of an existing sender for another capture size. Layers can be scaled and deactivated, but their number
+ * cannot change. If the new size needs fewer layers, the last ones are deactivated.
+ * @param {RTCRtpEncodingParameters[]} encodings current layers of the sender
+ * @param {RTCRtpEncodingParameters[]} wanted layers of a new sender for the new size
  */
 export function refitted(encodings, wanted) {
   return encodings.map((encoding, index) => {
@@ -101,8 +101,8 @@ export function preferVideoCodec(transceiver, codec) {
 }
 
 /**
- * RED first, when wanted: every audio packet repeats the one before. Otherwise no RED at all: an answer may turn the
- * order of an offer around, and a receiver without RED (Firefox) would hear nothing.
+ * Puts RED (RFC 2198) first if it is wanted: each audio packet repeats the previous one. Otherwise removes RED: an
+ * answer may have another order than the offer, and a receiver without RED (Firefox) would hear nothing.
  */
 export function chooseRed(transceiver, wanted) {
   const all = RTCRtpReceiver.getCapabilities?.('audio')?.codecs ?? [];
@@ -121,7 +121,7 @@ function setPreferences(transceiver, codecs) {
 }
 
 /**
- * Lets the encoder fall silent between words (Opus DTX), which the sender reads from the answer.
+ * Enables Opus DTX, with which the encoder sends almost no packets during silence. The sender reads it from the answer.
  * @param {string} sdp an answer
  * @param {Set<string>} mids m-lines to change
  */
@@ -130,7 +130,7 @@ export function withOpusDtx(sdp, mids) {
 }
 
 /**
- * Two channels (RFC 7587 section 6.1): an offer says so of what it sends, an answer asks for it.
+ * Sets two Opus channels (RFC 7587 section 6.1): `sprop-stereo` for sent audio, `stereo` for received audio.
  * @param {string} sdp an offer or an answer
  * @param {Set<string>} mids m-lines to change
  */
@@ -139,7 +139,8 @@ export function withStereo(sdp, mids) {
 }
 
 /**
- * An answer that asks for two channels where the offer has them: browsers decode as many as their own answer says.
+ * Sets `stereo` in the answer for each m-line whose offer has two channels: a browser decodes as many channels as its
+ * own answer requests.
  * @param {string} answer
  * @param {string} offer
  */

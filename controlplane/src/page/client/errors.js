@@ -1,4 +1,4 @@
-/** Every rejection of the client is a SpillwayError: what the server, the browser and a device say, with a code. */
+/** Promises of the client reject with a SpillwayError: an error of the server, the browser or a device, with a code. */
 
 /**
  * An error with the server's code, or one of the client's own: `unreachable`, `disconnected`, `timeout`, `replaced`,
@@ -10,8 +10,8 @@ export class SpillwayError extends Error {
    * @param {string} code
    * @param {string} message
    * @param {boolean} [retry] whether the same request may succeed later
-   * @param {number} [afterMs] not before; 0 where the server names no time
-   * @param {unknown} [cause] what the browser said, where it did
+   * @param {number} [afterMs] time to wait before a retry; 0 if the server sent none
+   * @param {unknown} [cause] error of the browser, if there is one
    */
   constructor(code, message, retry = false, afterMs = 0, cause = undefined) {
     super(message, cause === undefined ? undefined : { cause });

@@ -1,5 +1,5 @@
 /**
- * A track this participant publishes, as the application holds it.
+ * A track that this participant publishes: the object for the application.
  */
 import { chooseRed, encodingsFor, preferVideoCodec, refitted } from './encodings.js';
 import { SpillwayError, deviceError, mediaError } from './errors.js';
@@ -9,9 +9,9 @@ export class LocalTrack {
   kind;
   /** @type {'camera'|'microphone'|'screen'|'screen_audio'|'other'} */
   source;
-  /** @type {string | null} track id, `TR_...`; null until the server gave one */
+  /** @type {string | null} track id, `TR_...`; null until the server has assigned one */
   id = null;
-  /** @type {MediaStreamTrack | null} what is captured; null while a muted camera is switched off */
+  /** @type {MediaStreamTrack | null} the captured media; null while a muted camera is switched off */
   mediaStreamTrack;
   muted = false;
   /** Resolves with this track when the server has assigned its id. */
@@ -39,9 +39,9 @@ export class LocalTrack {
    * @param {object} description
    * @param {MediaStreamTrack} description.mediaStreamTrack
    * @param {string} description.source
-   * @param {object} description.options those of Room.publish
+   * @param {object} description.options options of Room.publish
    * @param {(() => Promise<MediaStreamTrack>) | null} description.recapture opens the device again after a mute
-   * @param {boolean} description.owned the room captured it, and stops it
+   * @param {boolean} description.owned true: the room opened the device, and closes it
    */
   constructor({ mediaStreamTrack, source, options, recapture, owned }, owner) {
     const { width = 0, height = 0 } = mediaStreamTrack.getSettings?.() ?? {};
@@ -112,8 +112,8 @@ export class LocalTrack {
   }
 
   /**
-   * Sends another capture in place: another camera, a canvas. Where its size is another one, layers and bitrates follow,
-   * and the others are told.
+   * Replaces the sent media, for example by another camera or a canvas. If its size differs, layers and bitrates are
+   * changed, and other participants are informed.
    * @param {MediaStreamTrack} mediaStreamTrack of the same kind
    * @param {{recapture?: () => Promise<MediaStreamTrack>}} [options] how to open it again after a mute
    */

@@ -12,7 +12,7 @@ const EVERYTHING = { publish: SOURCES, subscribe: true, message: true };
 
 /**
  * @param {string} token
- * @returns {Permissions} everything where the token cannot be read
+ * @returns {Permissions} all permissions if the token cannot be read
  */
 export function permissionsOf(token) {
   const claims = claimsOf(token);

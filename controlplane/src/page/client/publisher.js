@@ -1,6 +1,6 @@
 /**
- * The publish peer connection: offers what the participant sends, one offer at a time, and rebuilds
- * itself with the same tracks when the media server was replaced.
+ * The publish peer connection: offers the participant's tracks, one offer at a time. After the media
+ * server was replaced, a new peer connection is created with the same tracks.
  */
 import { sendCandidates } from './subscriber.js';
 import { layersOf, withOpusDtx, withStereo } from './encodings.js';
@@ -8,7 +8,7 @@ import { LocalTrack } from './local-track.js';
 import { reconfigure } from './relays.js';
 import { SpillwayError, mediaError } from './errors.js';
 
-/** Pause before an offer is repeated that the server could not accept yet. */
+/** Pause before an offer is repeated after a temporary refusal of the server. */
 const RETRY_MS = 1_000;
 /** Minimum time between two updates of a mute. */
 const MUTE_RETRY_MS = 250;
@@ -24,7 +24,7 @@ export class Publisher {
   #idle = [];
   #dirty = false;
   #restartIce = false;
-  /** Generation of the running offer loop; each generation has at most one. */
+  /** Generation of the peer connection whose offer loop is running; each generation has at most one loop. */
   #negotiating = null;
   #retries = 0;
   #open = false;
@@ -38,8 +38,8 @@ export class Publisher {
    * @param {(type: string, fields: object) => Promise<object>} owner.request
    * @param {() => Promise<RTCIceServer[]>} owner.iceServers to gather candidates with
    * @param {(error: Error | null) => void} owner.failed the peer connection failed
-   * @param {(error: Error) => void} owner.error something to tell the application
-   * @param {(track: LocalTrack) => void} owner.ended a captured device went away
+   * @param {(error: Error) => void} owner.error an error for the application
+   * @param {(track: LocalTrack) => void} owner.ended the captured device was removed, or the capture was stopped
    */
   constructor(owner) {
     this.#owner = owner;
@@ -57,7 +57,7 @@ export class Publisher {
     return this.#pc?.getStats();
   }
 
-  /** Permits offers from now on, and sends those that waited. */
+  /** Permits offers from now on, and sends a waiting offer. */
   open() {
     this.#open = true;
     for (const local of this.#locals) this.#tellMuted(local);
@@ -70,8 +70,8 @@ export class Publisher {
   }
 
   /**
-   * @param {object} description of the LocalTrack, see there
-   * @returns {Promise<LocalTrack>} resolves when the server gave it an id
+   * @param {object} description see the constructor of LocalTrack
+   * @returns {Promise<LocalTrack>} resolves when the server has assigned the track's id
    */
   publish(description) {
     const local = new LocalTrack(description, {
@@ -112,7 +112,7 @@ export class Publisher {
 
   /**
    * A new peer connection with all tracks.
-   * @param {{forgetIds?: boolean}} [options] forgetIds: the participant is new, so its tracks are
+   * @param {{forgetIds?: boolean}} [options] forgetIds: the participant is new, so its tracks get new ids
    */
   rebuild({ forgetIds = false } = {}) {
     this.discard();
@@ -253,7 +253,7 @@ export class Publisher {
     this.#tryNext();
   }
 
-  /** Offers the next track of those that are offered separately, when no offer waits for its answer. */
+  /** Offers the next of the separately offered tracks, unless the previous one still waits for its id. */
   #tryNext() {
     const isOnTrial = (local) => local.transceiver && !local.id;
     if (this.#apart.length === 0 || [...this.#locals].some(isOnTrial)) return;
@@ -288,8 +288,9 @@ export class Publisher {
   }
 
   /**
-   * The peer connection as it was before the offer with `refused`. One that never had an answer is made anew; of another,
-   * m-lines stay, because Chromium cannot offer once a transceiver was stopped after a rollback.
+   * Reverts the peer connection to its state before the offer with the tracks `refused`. A peer connection without any
+   * answer is discarded. Otherwise the m-lines stay, because after a rollback Chromium cannot make an offer once a
+   * transceiver was stopped.
    */
   async #takeBack(refused) {
     const pc = this.#pc;

@@ -1,6 +1,6 @@
 /**
- * TURN servers of this participant, and the expiry of their credentials: fresh credentials are requested before a peer connection uses them.
- * Who connects, and when, is decided by the owners of the peer connections.
+ * TURN servers of this participant, and the expiry of their credentials: new credentials are requested before a peer
+ * connection uses expired ones. The peer connections themselves are in publisher.js and subscriber.js.
  */
 
 /** Time before their expiry from which credentials count as expired, because candidates are gathered later. */
@@ -19,7 +19,7 @@ export class Relays {
   /**
    * @param {object} owner
    * @param {(type: string, fields: object) => Promise<object>} owner.request
-   * @param {(servers: RTCIceServer[]) => void} owner.changed there are new ones
+   * @param {(servers: RTCIceServer[]) => void} owner.changed called with the new servers
    */
   constructor({ request, changed }) {
     this.#request = request;

@@ -1,6 +1,6 @@
 /**
- * Who is in the room and what they publish. Fed with snapshots and room events, tells differences.
- * Knows nothing of sockets or media.
+ * Participants of the room and their tracks. Input: snapshots and room events. Output: an event for
+ * each difference. No sockets, no media.
  */
 
 /**
@@ -35,7 +35,7 @@ export class Roster {
     this.#emit = emit;
   }
 
-  /** @param {string} participant the own id, whose events are not news */
+  /** @param {string} participant id of this participant, whose own join is not reported */
   setSelf(participant) {
     this.#self = participant;
   }
@@ -63,8 +63,8 @@ export class Roster {
   }
 
   /**
-   * @param {object} event a room event that the roster understands
-   * @returns {boolean} false when it is none of its own
+   * @param {object} event a room event
+   * @returns {boolean} false if the event does not concern participants or tracks
    */
   apply(event) {
     switch (event.kind) {

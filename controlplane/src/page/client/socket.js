@@ -1,6 +1,6 @@
 /**
- * One WebSocket's life: requests matched to replies, pings, and the moment it counts as dead.
- * Reconnecting is not its business (see client/connection.js).
+ * One WebSocket: matches replies to requests, sends pings, and detects a broken connection.
+ * client/connection.js reconnects.
  */
 import { SpillwayError, errorOf } from './errors.js';
 
@@ -37,7 +37,7 @@ export class Socket {
   /**
    * @param {string} url
    * @param {{onMessage: (message: object) => void, onClose: (error: SpillwayError, afterMs: number) => void}} handlers
-   *   `onMessage` gets what is not a reply; `onClose` is called once, also when opening failed.
+   *   `onMessage` gets messages that are not replies; `onClose` is called once, also if opening failed.
    */
   constructor(url, { onMessage, onClose }) {
     this.#onMessage = onMessage;

@@ -1,13 +1,13 @@
 /**
- * Turns getStats() reports into the few numbers an overlay shows. Rates are over the time since the
- * last look at the same track.
+ * Converts getStats() reports into the numbers that the page shows. Rates are over the time since
+ * the last reading of the same track.
  */
 
 /**
  * @typedef {object} TrackStats
- * @property {number | null} kbps kilobit/s of media payload; null at the first look
+ * @property {number | null} kbps kilobit/s of media payload; null at the first reading
  * @property {number | null} rttMs round trip between this browser and the server, milliseconds
- * @property {number | null} lossFraction 0 to 1 since the last look
+ * @property {number | null} lossFraction 0 to 1 since the last reading
  * @property {number | null} width pixels
  * @property {number | null} height pixels
  * @property {number | null} fps frames per second

@@ -1,6 +1,6 @@
 /**
- * The subscribe peer connection: answers the server's offers, one at a time, and knows which track
- * plays on which m-line.
+ * The subscribe peer connection: answers the server's offers, one at a time, and maps tracks to
+ * m-lines.
  */
 import { withOfferedStereo } from './encodings.js';
 import { reconfigure } from './relays.js';
@@ -113,8 +113,8 @@ export class Subscriber {
 }
 
 /**
- * Trickles candidates to the server, but none before the description they belong to:
- * `pc.releaseCandidates()` opens the gate.
+ * Sends candidates to the server (trickle ICE). Candidates wait until `pc.releaseCandidates()` is called, after
+ * the description that they belong to was sent.
  */
 export function sendCandidates(pc, name, request) {
   let waiting = [];

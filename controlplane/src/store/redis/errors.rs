@@ -1,4 +1,4 @@
-//! Errors of Redis servers: what they mean for the connection, and what an operator can do.
+//! Errors of Redis servers: their effect on the connection, and advice for the operator.
 
 use std::collections::HashMap;
 use std::error::Error as _;

@@ -63,7 +63,8 @@ async fn run_maintenance(shared: Weak<Shared>) {
             let Some(shared) = shared.upgrade() else {
                 return;
             };
-            // An wakeup is handled after a short pause, everything else every [`PROBE_INTERVAL`].
+            // A wakeup is handled after a short pause. Without one, maintenance runs every
+            // `PROBE_INTERVAL`.
             let rung = tokio::time::timeout(PROBE_INTERVAL, shared.wakeup.notified())
                 .await
                 .is_ok();

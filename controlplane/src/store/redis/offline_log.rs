@@ -16,7 +16,7 @@ use crate::store::history_log::HistoryLog;
 pub(super) struct OfflineLog {
     /// The room as Redis last confirmed it.
     base: Base,
-    /// QueuedAppend events, oldest first. At most [`OFFLINE_EVENTS`].
+    /// Waiting events, oldest first. At most [`OFFLINE_EVENTS`].
     pending: VecDeque<PendingEvent>,
     /// Up to this offset, readers received the same history that Redis has. If it is below
     /// `base.offset()`, the histories have forked.
@@ -116,7 +116,7 @@ impl OfflineLog {
         self.agreed = self.agreed.min(offset);
     }
 
-    /// Redis had lost the room, and has now what this server had.
+    /// Redis had lost the room, and has the room of this server now.
     pub(super) fn was_restored(&mut self) {
         self.agreed = self.base.offset();
         self.renumbered.clear();

@@ -1,5 +1,5 @@
-//! One command connection. QueuedAppend commands are sent together: a round trip costs both sides more
-//! than a command, so commands of many rooms share it.
+//! One command connection. Waiting commands are sent together: a round trip costs both sides more
+//! than a command, so commands of many rooms share one round trip.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::limits::{PIPELINE_COMMANDS, PIPELINES, UNANSWERED_COMMANDS};
 pub(super) struct Pipeline {
     connection: MultiplexedConnection,
     queue: mpsc::UnboundedSender<Job>,
-    /// Permits for queued commands whose replies nothing waits for.
+    /// Permits for queued commands whose replies are discarded.
     permits: Arc<Semaphore>,
 }
 

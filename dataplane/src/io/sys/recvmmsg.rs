@@ -37,7 +37,7 @@ pub struct Received<'a> {
     pub queue_overflows: Option<u32>,
 }
 
-// SAFETY: the pointers in `headers` and `iovecs` lead to the boxes beside them. No other code has these pointers, and
+// SAFETY: the pointers in `headers` and `iovecs` point into boxes of this struct. No other code has these pointers, and
 // the boxes stay in place when the batch moves.
 unsafe impl Send for ReceiveBatch {}
 
@@ -64,8 +64,8 @@ impl ReceiveBatch {
     pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.point_headers();
         let count = libc::c_uint::try_from(self.headers.len()).unwrap_or(libc::c_uint::MAX);
-        // SAFETY: the headers point to buffers owned by self, of the lengths they name, and nothing
-        // else touches these during the call.
+        // SAFETY: the headers point to buffers of self and contain their lengths. No other code uses the buffers during
+        // the call.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),

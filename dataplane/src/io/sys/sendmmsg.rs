@@ -13,8 +13,8 @@ pub struct SendBatch {
     headers: Box<[libc::mmsghdr]>,
 }
 
-// SAFETY: only `send` uses the pointers in `headers` and `parts`, and writes them first; pointers to the boxes beside
-// them stay valid when the batch moves.
+// SAFETY: only `send` uses the pointers in `headers` and `parts`, and writes them first. They point into boxes of this
+// struct, which stay in place when the batch moves.
 unsafe impl Send for SendBatch {}
 
 impl SendBatch {
@@ -48,8 +48,8 @@ impl SendBatch {
             self.headers[count].msg_hdr = self.parts.describe(count, &message);
             count += 1;
         }
-        // SAFETY: the first `count` headers point to what self owns and to
-        // payloads that outlive `'a`, all alive during the call; the kernel only reads them.
+        // SAFETY: the first `count` headers point to memory of self and to payloads that are borrowed for `'a`, so all
+        // of it is alive during the call. The kernel writes only `msg_len` of each header (sendmmsg(2)).
         let sent = unsafe {
             libc::sendmmsg(
                 socket.as_raw_fd(),

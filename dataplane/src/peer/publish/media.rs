@@ -54,8 +54,8 @@ fn client(now: Instant) -> (Rtc, [Mid; 2], str0m::change::SdpPendingOffer, Strin
     (rtc, mids, pending, offer.to_sdp_string())
 }
 
-/// Number of received packets of each track. `edit` changes each m-line of the client's offer, and `undo` changes the
-/// answer back for a client that does not know of the change.
+/// Number of received packets of each track. `edit` changes each section of the client's offer before the server reads
+/// it. `undo` reverts the change in the answer, because the client made the unchanged offer.
 fn received(edit: fn(usize, &str) -> String, undo: fn(&str) -> String, pts: [u8; 2]) -> [usize; 2] {
     let mut now = Instant::now();
     let (mut rtc, mids, pending, offer) = client(now);

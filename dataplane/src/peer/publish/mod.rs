@@ -159,7 +159,7 @@ impl Publisher {
         self.carried = CarriedExtensions::new(known);
     }
 
-    /// Clears these extensions after the session layer has processed the datagram.
+    /// Clears the stored extensions after the session layer has processed the datagram.
     pub(super) fn arrived(&mut self) {
         self.carried = CarriedExtensions::default();
     }

@@ -30,7 +30,7 @@ pub(in crate::peer) struct Negotiated {
 /// For each payload type, the m-line that it identifies, as the session library's mid.
 pub(in crate::peer) type PayloadRoutes = [Option<Mid>; PAYLOAD_TYPES];
 
-/// An accepted m-line: the offered one, and the session library's answer to it.
+/// An accepted m-line of the offer, with the formats and codecs of the session library's answer.
 struct Accepted<'o, 'a> {
     taken: &'o Taken<'a>,
     formats: Vec<&'o Format<'a>>,

@@ -3,8 +3,8 @@
 
 use std::net::SocketAddr;
 
-/// Candidate lines for passive TCP at `candidates` (RFC 6544 section 4.5). Their priority is lower than that of all UDP
-/// candidates, because a lost TCP segment delays all later data.
+/// Candidate lines for passive TCP at `candidates` (RFC 6544 section 4.5). Their priority is lower than the priority of
+/// UDP host candidates, because a lost TCP segment delays all later data.
 pub(in crate::peer) fn tcp_candidates(candidates: &[SocketAddr]) -> String {
     let line = |(number, candidate): (u32, &SocketAddr)| {
         let (ip, port) = (candidate.ip(), candidate.port());

@@ -1,4 +1,4 @@
-//! Tests that the CPU time of an offer is proportional to its bytes, whatever the offer repeats.
+//! Tests that the CPU time of an offer is proportional to its length, also when the offer repeats a line many times.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::peer::command::Command;
 use crate::peer::output::Output;
 use crate::srtp::AeadChoice;
 
-/// Limit of CPU time per byte, in ns: more than any honest offer needs on a slow host, far less than quadratic costs.
+/// Limit of CPU time per byte, in ns: more than a usual offer needs on a slow host, far less than quadratic parsing.
 const NS_PER_BYTE: u128 = 1_000;
 
 const SESSION: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-ufrag:abcd\r\n\

@@ -158,7 +158,7 @@ fn parameters(format: &Format<'_>) -> String {
 }
 
 /// SSRC of an m-line, and SSRC of its retransmissions (RFC 5576, RFC 4588). Only the first SSRC is used: others are
-/// simulcast layers without rids, or sources of a plan with several per m-line.
+/// simulcast layers without rids, or further sources of Plan B, which has several sources per m-line.
 fn sent_ssrc(section: &Section<'_>) -> Option<(u32, Option<u32>)> {
     let group = |name: &'static str| {
         section.values("ssrc-group").filter_map(move |group| {

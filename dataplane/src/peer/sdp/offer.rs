@@ -140,7 +140,7 @@ impl<'a> Reader<'_, 'a> {
         }
     }
 
-    /// Decides about an m-line that only its codecs can make unusable.
+    /// Decides about an m-line that `refusal` and `apart` permit: it is rejected only for its media kind or its codecs.
     fn take(&mut self, index: usize, line: &MediaLine<'a>, mid: &str) -> Verdict<'a> {
         let section = &self.description.media[index];
         let Some(kind) = kind_of(line) else {

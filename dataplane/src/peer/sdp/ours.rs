@@ -128,8 +128,8 @@ pub(super) fn is_of_formats(line: &str) -> bool {
         .any(|name| line.starts_with(name))
 }
 
-/// Payload types and attribute lines of `offered_formats`. A codec comes before its redundancy, because some clients answer with
-/// the first payload type only.
+/// Payload types and attribute lines of `offered_formats`. A codec comes before its redundancy, because some clients
+/// answer with the first payload type only.
 fn formats(offered_formats: &OfferedFormats) -> (String, String) {
     let (mut pts, mut lines) = (String::new(), String::new());
     for params in &offered_formats.codecs {
@@ -159,8 +159,8 @@ fn put_codec(out: &mut String, params: &PayloadParams, is_stereo: bool) -> std::
         write!(out, "a=rtcp-fb:{pt} {feedback}\r\n")?;
     }
     let mut parameters = spec.format.to_string();
-    // RFC 7587 section 6.1: `sprop-stereo` for the channels that we send, `stereo` for those that the client may send,
-    // although it sends none.
+    // RFC 7587 section 6.1: `sprop-stereo` is about audio that we send. `stereo` is about audio that the client may
+    // send, although the client sends none here.
     if spec.codec == Codec::Opus && is_stereo {
         parameters += ";stereo=1;sprop-stereo=1";
     }

@@ -1,4 +1,4 @@
-//! Simulcast layers of an offer (RFC 8851, RFC 8853): those that a track can use.
+//! Simulcast layers of an offer (RFC 8851, RFC 8853) that a track can use.
 
 use std::collections::HashSet;
 

@@ -138,8 +138,9 @@ enum Role {
     Redundancy,
 }
 
-/// The codecs that the client accepted. The payload type decides which of our codecs is meant, whatever parameters the
-/// answer has. Only a payload type that we did not offer, or not for this codec name, is chosen by the client.
+/// The codecs that the client accepted. A payload type that we offered for the same codec name identifies our codec;
+/// the parameters in the answer are ignored. Any other payload type was chosen by the client: then codec name and
+/// parameters identify our codec.
 fn accepted(
     line: &MediaLine<'_>,
     section: &Section<'_>,
@@ -166,7 +167,8 @@ fn accepted(
         });
     }
     for format in &formats {
-        // The payload type that is meant, from the `apt` parameter or from the number.
+        // The codec of a retransmission or redundancy format: from the payload type in its parameters, or else from its
+        // own payload type.
         let (said, role) = match format.meaning {
             Meaning::Resend(pt) => (place_by_pt.get(&pt).copied(), Some(Role::Resend)),
             Meaning::Redundancy(pt) => (place_by_pt.get(&pt).copied(), Some(Role::Redundancy)),

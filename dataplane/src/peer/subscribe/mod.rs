@@ -1,5 +1,5 @@
-//! The subscribing half of a session. Each subscription has an m-line; m-lines are negotiated one offer at a time and
-//! used again.
+//! The subscribing half of a session. Each subscription has an m-line. Only one offer is outstanding at a time. The
+//! m-line of an ended subscription is used for a later subscription.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -92,7 +92,7 @@ const SUBSCRIPTION_LINES: usize = 3;
 enum SlotState {
     /// No subscription uses the m-line; it can be used again.
     Free,
-    /// The subscription has ended; the client was not told yet.
+    /// The subscription has ended, but the client has no offer with this change yet.
     Ending,
     /// This subscription uses the m-line.
     Playing(SubscriptionIndex),

@@ -55,7 +55,7 @@ impl Subscriber {
         self.negotiation.bad_answers = 0;
         let accepted = parsed.map(|parsed| rtc.sdp_api().accept_answer(pending, parsed));
         if let Some(Err(error)) = accepted {
-            // Both sides disagree on the m-lines now, and no later offer can repair this.
+            // The two sides have different m-lines now, and no later offer can repair this.
             out.events
                 .push(PeerEvent::Closed(format!("bad answer: {error}")));
             return Err(CommandError::BadSdp(error.to_string()));
@@ -241,7 +241,7 @@ impl Subscriber {
         out.events.push(PeerEvent::Offer(offer));
     }
 
-    /// PacketAddresses m-lines of ended subscriptions, and assigns m-lines to new subscriptions.
+    /// Sets m-lines of ended subscriptions to inactive, and assigns m-lines to new subscriptions.
     fn change_lines(&mut self, api: &mut SdpApi<'_>) {
         let mut free: Vec<usize> = (0..self.slots.len())
             .filter(|slot| self.slots[*slot].state == SlotState::Free)

@@ -297,7 +297,7 @@ const H264: LineAnswer<'static> = (
 #[test]
 fn a_client_that_answers_with_the_first_codec_only_is_offered_the_sent_codec_first() {
     let now = Instant::now();
-    let of = formats(&[96, 108], false); // and it sends its number 1
+    let of = formats(&[96, 108], false); // the publisher sends codec number 1
     for (answer, map, is_told) in [
         (H264, [None, Some(108)], false),
         (VP8, [Some(96), None], true),
@@ -467,7 +467,7 @@ fn a_client_that_answers_with_one_codec_plays_each_track_on_an_m_line_that_is_us
         "the codec before its redundancy: {lines:?}"
     );
     assert!(!offer.sdp.contains("VP8"), "the publisher cannot send it");
-    // The number says which codec is meant: the profile is left out.
+    // The answer has no profile, so the payload type identifies the codec.
     let answers = [("108", "a=rtpmap:108 H264/90000\r\n"), OPUS];
     send_answer(&mut peer, &offer, &answers, now);
     let (pts, offer) = connected(&mut peer, 1, &h264);

@@ -1,9 +1,9 @@
-//! The algorithm on vectors of four blocks, four of them at a time: counter mode, and GHASH with one reduction
-//! for up to sixteen blocks. All of it takes the same time for any key and any data of the same length.
+//! AES-GCM on vectors of four blocks, four vectors at a time: counter mode, and GHASH with one reduction for up to
+//! sixteen blocks. The time depends on the length of the data only, not on the key or the content.
 //!
-//! GHASH orders bits the other way round than the processor's multiplication. With the bytes of blocks
-//! reversed, and the hash key multiplied by x once, both agree (Gueron and Kounavis, "Intel Carry-Less
-//! Multiplication Instruction and its Usage for Computing the GCM Mode").
+//! GHASH and the processor's multiplication have opposite bit orders. With the bytes of blocks reversed, and the hash
+//! key multiplied by x once, both give the same result (Gueron and Kounavis, "Intel Carry-Less Multiplication
+//! Instruction and its Usage for Computing the GCM Mode").
 
 use std::arch::x86_64::*;
 
@@ -12,7 +12,7 @@ use super::lanes::{
     VECTOR_BYTES, load, load_block, load_some, mask_of, store, store_block, store_some,
 };
 
-/// x^128 + x^127 + x^126 + x^121 + 1 without its first term: that of GHASH, bits reversed.
+/// The polynomial of GHASH with its bits reversed: x^128 + x^127 + x^126 + x^121 + 1, without the first term.
 const POLYNOMIAL: u128 = (0xc2 << 120) | 1;
 /// Vectors that are encrypted together.
 const GROUP_VECTORS: usize = 4;
@@ -170,7 +170,7 @@ wide! {
         products
     }
 
-    /// The first counter of a packet belongs to the tag.
+    /// Starts the key stream of a packet behind `counter`, the packet's first counter, which encrypts the tag.
     fn start<const ROUNDS: usize>(key: &Key, counter: __m128i) -> Stream {
         let mut keys = [_mm512_setzero_si512(); MAX_ROUND_KEYS];
         for (key, round) in keys.iter_mut().zip(&key.round_keys[..=ROUNDS]) {

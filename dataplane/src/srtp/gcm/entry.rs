@@ -7,7 +7,7 @@ use super::key::{Key, Nonce, Tag};
 pub(super) fn expand(key: &[u8], expanded: &mut Key) -> bool {
     let is_available = avx512::is_available();
     if is_available {
-        // SAFETY: the processor has what the function was compiled for.
+        // SAFETY: the processor has the instructions that the function was compiled for.
         unsafe { avx512::expand(key, expanded) };
     }
     is_available
@@ -15,6 +15,6 @@ pub(super) fn expand(key: &[u8], expanded: &mut Key) -> bool {
 
 /// Calls [`avx512::seal`], which the processor supports.
 pub(super) fn seal(key: &Key, nonce: &Nonce, clear: &[u8], body: &mut [u8]) -> Tag {
-    // SAFETY: the processor has what the function was compiled for, or `expand` had not made a key.
+    // SAFETY: a key exists only if `expand` made it, on a processor with the instructions of the function.
     unsafe { avx512::seal(key, nonce, clear, body) }
 }

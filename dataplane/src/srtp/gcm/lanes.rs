@@ -44,7 +44,7 @@ pub(super) fn store(bytes: &mut [u8; VECTOR_BYTES], vector: __m512i) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn load_some(bytes: &[u8]) -> __m512i {
-    // SAFETY: what the mask leaves out is not read, and it names no more bytes than there are.
+    // SAFETY: only bytes selected by the mask are read, and the mask selects no byte outside of the slice.
     unsafe { _mm512_maskz_loadu_epi8(mask_of(bytes.len()), bytes.as_ptr().cast()) }
 }
 
@@ -52,7 +52,7 @@ pub(super) fn load_some(bytes: &[u8]) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn store_some(bytes: &mut [u8], vector: __m512i) {
-    // SAFETY: what the mask leaves out is not written, and it names no more bytes than there are.
+    // SAFETY: only bytes selected by the mask are written, and the mask selects no byte outside of the slice.
     unsafe {
         _mm512_mask_storeu_epi8(bytes.as_mut_ptr().cast(), mask_of(bytes.len()), vector);
     }

@@ -17,7 +17,7 @@ const FLOOD_TIME: Duration = SECOND.saturating_mul(2);
 /// Permitted CPU time per byte of UDP payload, for long datagrams.
 const LONG_NS_PER_BYTE: f64 = 60.0;
 /// The same for datagrams of about 100 bytes: receiving one from the kernel costs some
-/// microseconds, whatever its size.
+/// microseconds, independent of its size.
 const SHORT_NS_PER_BYTE: f64 = 250.0;
 /// Permitted ratio of the costs per byte at the full and at half the rate; both should be equal.
 const NONLINEAR: f64 = 2.0;

@@ -130,7 +130,7 @@ async fn drop_by_drop_inside(target: &Target, drops: &[u8]) -> anyhow::Result<()
     ends(target.tls_client()?.connect().await?, drops).await
 }
 
-/// Checks that the server closes the stream, whatever it sends before. Meanwhile `drops` are sent.
+/// Checks that the server closes the stream; bytes that it sends before are ignored. Meanwhile `drops` are sent.
 async fn ends(stream: impl AsyncRead + AsyncWrite, drops: &[u8]) -> anyhow::Result<()> {
     let (mut reading, mut writing) = tokio::io::split(stream);
     let until_end = async {

@@ -1,4 +1,4 @@
--- Makes a server the one that serves a participant, and publishes that.
+-- Records that a server serves a participant from now on, and publishes this change.
 -- KEYS meta owners; ARGV server channel head participant room_ms
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 'noroom' } end
 redis.call('HSET', KEYS[2], ARGV[4], ARGV[1])

@@ -277,7 +277,7 @@ impl Uring {
     ///
     /// The memory of the request must live until it is complete.
     unsafe fn push(&mut self, request: squeue::Entry) -> io::Result<()> {
-        // SAFETY: the caller keeps what the request points to.
+        // SAFETY: the caller keeps the memory of the request until the request is complete.
         let pushed = unsafe { self.ring.submission().push(&request) };
         pushed.map_err(|_| {
             // The ring has space for one receive per socket and a full batch.

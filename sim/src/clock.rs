@@ -1,0 +1,134 @@
+//! Virtual time. The only file of the simulator that reads a clock, once, for the start of the monotonic time.
+//!
+//! Code of the planes gets an [`Instant`], which cannot be made from a number. So all simulations of a process share one
+//! start, and an instant is the start plus the virtual time.
+
+use std::fmt;
+use std::ops::{Add, AddAssign};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+/// Time since the start of the simulation.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Time(Duration);
+
+/// The clocks of a simulation.
+#[derive(Debug, Default)]
+pub struct Clock {
+    now: Time,
+}
+
+/// Wall clock of all hosts at the start: 1 January 2030, in seconds since 1970.
+pub const START_UNIX_S: u64 = 1_893_456_000;
+
+/// Time from the real start of the process to the virtual start. Code may subtract up to this from an instant, also on
+/// a host that has just booted.
+const HEAD_START: Duration = Duration::from_secs(3_600);
+
+static START: LazyLock<Instant> = LazyLock::new(|| Instant::now() + HEAD_START);
+
+impl Time {
+    /// Start of the simulation.
+    pub const ZERO: Time = Time(Duration::ZERO);
+
+    /// The time `ms` milliseconds after the start.
+    pub const fn from_ms(ms: u64) -> Self {
+        Self(Duration::from_millis(ms))
+    }
+
+    /// Time since the start.
+    pub const fn since_start(self) -> Duration {
+        self.0
+    }
+
+    /// Time since `earlier`; zero if `earlier` is later.
+    pub fn since(self, earlier: Time) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The same time on the monotonic clock.
+    pub fn instant(self) -> Instant {
+        *START + self.0
+    }
+
+    /// The virtual time of `instant`; the start for earlier instants.
+    pub fn of(instant: Instant) -> Self {
+        Self(instant.saturating_duration_since(*START))
+    }
+}
+
+impl Clock {
+    /// Present time.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Moves the clock forward to `time`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when `time` has passed: events must be taken in order.
+    pub fn advance(&mut self, time: Time) {
+        assert!(time >= self.now, "{time} is before {}", self.now);
+        self.now = time;
+    }
+
+    /// Wall clock in milliseconds since 1970, of a host whose clock is `ahead_ms` ahead.
+    pub fn unix_ms(&self, ahead_ms: i64) -> u64 {
+        let true_ms = START_UNIX_S * 1_000 + self.now.0.as_millis() as u64;
+        true_ms.saturating_add_signed(ahead_ms)
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Time;
+
+    fn add(self, time: Duration) -> Time {
+        Time(self.0 + time)
+    }
+}
+
+impl AddAssign<Duration> for Time {
+    fn add_assign(&mut self, time: Duration) {
+        self.0 += time;
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:06}s", self.0.as_secs(), self.0.subsec_micros())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_and_virtual_times_convert_both_ways() {
+        let time = Time::from_ms(1_500) + Duration::from_nanos(7);
+        assert_eq!(Time::of(time.instant()), time);
+        assert_eq!(time.instant() - Time::ZERO.instant(), time.since_start());
+        let before = Time::ZERO.instant() - HEAD_START;
+        assert_eq!(Time::of(before), Time::ZERO);
+        assert_eq!(time.to_string(), "1.500000s");
+    }
+
+    #[test]
+    fn a_host_may_have_a_wrong_wall_clock() {
+        let mut clock = Clock::default();
+        clock.advance(Time::from_ms(2_000));
+        let start_ms = START_UNIX_S * 1_000;
+        assert_eq!(clock.unix_ms(0), start_ms + 2_000);
+        assert_eq!(clock.unix_ms(-5_000), start_ms - 3_000);
+        assert_eq!(clock.unix_ms(700), start_ms + 2_700);
+    }
+
+    #[test]
+    #[should_panic(expected = "is before")]
+    fn time_does_not_go_back() {
+        let mut clock = Clock::default();
+        clock.advance(Time::from_ms(2));
+        clock.advance(Time::from_ms(1));
+    }
+}

@@ -848,6 +848,7 @@ use media::{MediaAdded, MediaChanged, MediaData};
 pub mod change;
 
 mod util;
+pub use util::set_time_origin;
 use util::{Soonest, not_happening};
 
 mod poll;

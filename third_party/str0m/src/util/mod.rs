@@ -7,6 +7,7 @@ pub(crate) use bit_pattern::BitPattern;
 pub(crate) mod value_history;
 
 mod time_tricks;
+pub use time_tricks::set_time_origin;
 pub(crate) use time_tricks::{InstantExt, SystemTimeExt, not_happening};
 pub(crate) use time_tricks::{already_happened, epoch_to_beginning};
 

@@ -1,11 +1,27 @@
 use std::backtrace::Backtrace;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) fn not_happening() -> Instant {
     const YEARS_100: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 100);
     static FUTURE: LazyLock<Instant> = LazyLock::new(|| Instant::now() + YEARS_100);
     *FUTURE
+}
+
+/// The pair of times that [`set_time_origin`] was given.
+static ORIGIN: OnceLock<(Instant, SystemTime)> = OnceLock::new();
+
+/// Set which wall clock time belongs to which [`Instant`], for simulations in virtual time.
+///
+/// Without this call, both clocks of the host are read when the first instant is converted. NTP times in RTCP
+/// then differ in each run, although all instants come from the caller. Call this before the first
+/// [`Rtc`][crate::Rtc] is made.
+///
+/// False if the times were set before, or a clock was read already; then nothing is changed.
+pub fn set_time_origin(instant: Instant, wall: SystemTime) -> bool {
+    ORIGIN.set((instant, wall)).is_ok()
+        && wall.duration_since(BEGINNING_OF_TIME.1).ok()
+            == instant.checked_duration_since(BEGINNING_OF_TIME.0)
 }
 
 // The goal here is to make a constant "beginning of time" in both Instant and SystemTime
@@ -15,8 +31,10 @@ pub(crate) fn not_happening() -> Instant {
 // represent things like UNIX EPOCH (but SystemTime can).
 static BEGINNING_OF_TIME: LazyLock<(Instant, SystemTime)> = LazyLock::new(|| {
     // These two should be "frozen" the same instant. Hopefully they are not differing too much.
-    let now = Instant::now();
-    let now_sys = SystemTime::now();
+    let (now, now_sys) = ORIGIN
+        .get()
+        .copied()
+        .unwrap_or_else(|| (Instant::now(), SystemTime::now()));
 
     // Find an Instant in the past which is up to an hour back.
     let beginning_of_time = {
@@ -34,7 +52,7 @@ static BEGINNING_OF_TIME: LazyLock<(Instant, SystemTime)> = LazyLock::new(|| {
     };
 
     // This might be less than 1 hour if the machine uptime is less.
-    let since_beginning_of_time = Instant::now() - beginning_of_time;
+    let since_beginning_of_time = now - beginning_of_time;
 
     let beginning_of_time_sys = now_sys - since_beginning_of_time;
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::tick::BusyMeter;
+pub use super::tick::BusyMeter;
 use super::timers;
 use crate::io::clock;
 use crate::io::engine::{Engine, EngineStart};
@@ -47,8 +47,7 @@ pub async fn run(
         let end = clock::now();
         busy.add(end.duration_since(start));
         shard.load.is_busy = more && end.duration_since(woke) >= BUSY_STRETCH;
-        // Also counts activity after the tick in the same turn.
-        shard.periodic.has_unreported_events |= had_activity;
+        note_turn(&mut shard, had_activity);
         had_activity = more || sleep(&mut shard, &wait);
         if !more {
             woke = clock::now();
@@ -68,7 +67,7 @@ pub async fn run(
 }
 
 /// One turn of the loop. True when more work is waiting.
-pub(super) fn turn(shard: &mut Shard, io: &mut Sockets, busy: &mut BusyMeter, at: Now) -> bool {
+pub fn turn(shard: &mut Shard, io: &mut Sockets, busy: &mut BusyMeter, at: Now) -> bool {
     let now = at.instant;
     shard.unix_s = at.unix_s;
     // 1: messages from other threads.
@@ -97,6 +96,33 @@ pub(super) fn turn(shard: &mut Shard, io: &mut Sockets, busy: &mut BusyMeter, at
     more | io.engine.has_fetched()
 }
 
+/// Call this after each [`turn`]. `had_activity`: the turn was taken for another reason than the tick.
+pub fn note_turn(shard: &mut Shard, had_activity: bool) {
+    // Also counts activity after the tick in the same turn.
+    shard.periodic.has_unreported_events |= had_activity;
+}
+
+/// Time at which a sleeping `shard` must take its next turn, if no message or datagram comes before.
+pub fn wake_at(shard: &Shard, now: Instant) -> Instant {
+    let retry = shard.load.is_blocked.then(|| now + SEND_RETRY);
+    let turn = shard.egress.turn.as_ref();
+    let turn = turn.and_then(|turn| turn.server().poll_timeout());
+    let streams = shard.egress.streams.poll_timeout();
+    let timers = [shard.timers.next(), turn, streams, retry];
+    let due = timers.into_iter().flatten();
+    due.fold(shard.next_tick(), Instant::min)
+}
+
+/// Call this when `shard` wakes up at `now`; `tick` was its next tick when it fell asleep. True when it woke up for
+/// another reason.
+pub fn note_wake(shard: &mut Shard, tick: Instant, now: Instant) -> bool {
+    let had_activity = now < tick;
+    if had_activity {
+        shard.note_activity(now);
+    }
+    had_activity
+}
+
 fn flush(shard: &mut Shard, io: &mut Sockets, now: Instant) -> bool {
     shard.redirect(now);
     let Shard { report, egress, .. } = shard;
@@ -123,25 +149,13 @@ fn sleep(shard: &mut Shard, wait: &Wait) -> bool {
     let (mut rang, tick) = (false, shard.next_tick());
     if shard.outbox.mesh().is_empty(shard.id) {
         let now = clock::now();
-        let retry = shard.load.is_blocked.then(|| now + SEND_RETRY);
-        let turn = shard.egress.turn.as_ref();
-        let turn = turn.and_then(|turn| turn.server().poll_timeout());
-        let streams = shard.egress.streams.poll_timeout();
-        let timers = [shard.timers.next(), turn, streams, retry];
-        let wake_at = timers.into_iter().flatten().chain([tick]);
-        let wake_at = wake_at.min().expect("the tick is always due some time");
-        rang = wait.readable(wake_at.saturating_duration_since(now));
+        rang = wait.readable(wake_at(shard, now).saturating_duration_since(now));
     }
     bell.wake_up();
     if rang {
         bell.silence();
     }
-    let now = clock::now();
-    let had_activity = now < tick;
-    if had_activity {
-        shard.note_activity(now);
-    }
-    had_activity
+    note_wake(shard, tick, clock::now())
 }
 
 /// All file descriptors that `shard` must wait for.

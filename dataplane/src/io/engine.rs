@@ -1,4 +1,4 @@
-//! Interface of the two I/O engines (`recvmmsg`/`sendmmsg` and io_uring), chosen with `--io`.
+//! Interface of the two I/O engines (`recvmmsg`/`sendmmsg` and io_uring), chosen with `--io`. The simulator has a third.
 //!
 //! Sockets are named by their index in [`ShardSockets::iter`]. No call waits.
 
@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::clock;
 use super::egress::{Egress, EgressError, EgressStart};
+use super::simulated::Simulated;
 use super::sys::{Message, ReceiveBatch, Received, SendBatch, Uring, UringError, UringSizes};
 use super::udp::ShardSockets;
 use crate::limits::{MAX_MESSAGE_BYTES, RECEIVE_BATCH, SEND_BATCH};
@@ -51,6 +52,7 @@ pub struct Engine {
 enum Calls {
     Mmsg(Box<Mmsg>),
     Uring(Box<Uring>),
+    Simulated(Box<Simulated>),
 }
 
 /// State of `recvmmsg` and `sendmmsg`.
@@ -129,6 +131,23 @@ impl Engine {
         })
     }
 
+    /// An engine without a kernel, for the simulator.
+    pub fn simulated(simulated: Simulated) -> Self {
+        Self {
+            sent_at: simulated.now(),
+            calls: Calls::Simulated(Box::new(simulated)),
+            egress: None,
+        }
+    }
+
+    /// Buffers of an engine without a kernel; `None` for other engines.
+    pub fn as_simulated(&mut self) -> Option<&mut Simulated> {
+        match &mut self.calls {
+            Calls::Simulated(simulated) => Some(simulated),
+            Calls::Mmsg(_) | Calls::Uring(_) => None,
+        }
+    }
+
     /// Receives from all sockets. Returns the number of messages, and whether more may wait.
     pub fn receive(&mut self) -> io::Result<(usize, bool)> {
         match &mut self.calls {
@@ -137,6 +156,7 @@ impl Engine {
                 let count = uring.receive()?;
                 Ok((count, count > 0))
             }
+            Calls::Simulated(simulated) => Ok(simulated.receive()),
         }
     }
 
@@ -144,7 +164,8 @@ impl Engine {
     /// [`receive`](Self::receive) before it sleeps.
     pub fn has_fetched(&self) -> bool {
         match &self.calls {
-            Calls::Mmsg(_) => false,
+            // A turn receives until its batch is not full, so nothing is left without more work.
+            Calls::Mmsg(_) | Calls::Simulated(_) => false,
             Calls::Uring(uring) => uring.has_fetched(),
         }
     }
@@ -155,6 +176,7 @@ impl Engine {
         match &self.calls {
             Calls::Mmsg(mmsg) => mmsg.get(index),
             Calls::Uring(uring) => uring.get(index),
+            Calls::Simulated(simulated) => simulated.get(index),
         }
     }
 
@@ -165,7 +187,7 @@ impl Engine {
         messages: impl Iterator<Item = Message<'a>> + Clone,
     ) -> io::Result<usize> {
         let tried = self.send_framed(socket, messages);
-        self.sent_at = clock::now();
+        self.sent_at = self.calls.now();
         tried
     }
 
@@ -213,6 +235,13 @@ impl Engine {
 }
 
 impl Calls {
+    fn now(&self) -> Instant {
+        match self {
+            Calls::Mmsg(_) | Calls::Uring(_) => clock::now(),
+            Calls::Simulated(simulated) => simulated.now(),
+        }
+    }
+
     fn send<'a>(
         &mut self,
         socket: usize,
@@ -221,6 +250,7 @@ impl Calls {
         match self {
             Calls::Mmsg(mmsg) => Ok(mmsg.send(socket, messages)),
             Calls::Uring(uring) => uring.send(socket, messages),
+            Calls::Simulated(simulated) => Ok(simulated.send(socket, messages)),
         }
     }
 
@@ -231,6 +261,7 @@ impl Calls {
                 Some(_) | None => Ok(()),
             },
             Calls::Uring(uring) => uring.result(index).map(drop),
+            Calls::Simulated(simulated) => simulated.result(index),
         }
     }
 }

@@ -3,7 +3,8 @@
 pub mod clock; // the only place that reads clocks
 pub mod entropy; // the only place that reads random bytes
 pub mod egress; // datagrams sent as Ethernet frames
-pub mod engine; // interface of the two I/O engines
+pub mod engine; // interface of the I/O engines
+pub mod simulated; // the engine of the simulator, without a kernel
 pub mod frame; // headers of an Ethernet frame
 pub mod route; // next hops of destinations
 pub mod sys; // system calls

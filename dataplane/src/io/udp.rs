@@ -162,6 +162,11 @@ impl ShardSockets {
 }
 
 impl SocketIndex {
+    /// Sockets that no [`ShardSockets`] has: those of the simulator.
+    pub fn new(sockets: Vec<(PortKind, Family)>) -> Self {
+        Self(sockets)
+    }
+
     /// Kind of the port of the socket at index `place`.
     pub fn port_kind(&self, place: usize) -> PortKind {
         self.0.get(place).map_or(PortKind::Media, |(port, _)| *port)

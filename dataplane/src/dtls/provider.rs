@@ -1,5 +1,5 @@
-//! The session layer's DTLS provider: creates and drives one DTLS instance per session. Values that the session layer
-//! does not pass on are stored in a [`Handshake`], which the session shares.
+//! DTLS instances of the library, one per session, for the session layer. Their retransmission timers follow the RTT
+//! that the session stores in its [`Handshake`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,42 +9,32 @@ use str0m::config::CryptoProvider;
 use str0m::crypto::CryptoError;
 use str0m::crypto::dtls::{
     DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
-    SrtpProfile,
 };
 
-use super::handshake::{CREATED, FailureKind, Handshake, UNKNOWN_RTO};
+use super::handshake::{CREATED, Handshake, UNKNOWN_RTO};
+use super::tap::tapped;
 use crate::limits::DTLS_HANDSHAKE_TIME;
-use crate::srtp::{AeadChoice, Keys, MasterKey, Profile};
+use crate::srtp::AeadChoice;
 
 /// Maximum number of retransmissions of a flight. The pauses double, so the handshake's own time limit is reached
 /// first.
 const FLIGHT_RETRIES: usize = 10;
 
-/// A crypto provider for the session layer: the library's cryptography with this module's DTLS. Media packets are
-/// encrypted according to `aead`.
+/// A crypto provider for the session layer: the library's cryptography and DTLS. Media packets are encrypted according to
+/// `aead`.
 pub fn provider(aead: AeadChoice) -> CryptoProvider {
-    let inner = str0m::crypto::from_feature_flags();
+    let certificates = str0m::crypto::from_feature_flags().dtls_provider;
     // The session layer requires a static reference; one provider serves the process.
-    let provider = Box::leak(Box::new(Provider {
-        certificates: inner.dtls_provider,
-        aead,
-    }));
-    CryptoProvider {
-        dtls_provider: provider,
-        ..inner
-    }
+    tapped(Box::leak(Box::new(Provider { certificates })), aead)
 }
 
 #[derive(Debug)]
 struct Provider {
     certificates: &'static dyn DtlsProvider,
-    aead: AeadChoice,
 }
 
 struct Instance {
     inner: dimpl::Dtls,
-    aead: AeadChoice,
-    now: Instant,
     handshake: Arc<Handshake>,
 }
 
@@ -83,23 +73,11 @@ impl DtlsProvider for Provider {
         };
         let handshake = Arc::<Handshake>::default();
         CREATED.set(Some(Arc::clone(&handshake)));
-        Ok(Box::new(Instance {
-            inner,
-            aead: self.aead,
-            now,
-            handshake,
-        }))
+        Ok(Box::new(Instance { inner, handshake }))
     }
 }
 
 impl Instance {
-    fn note(&self, result: Result<(), DtlsImplError>) -> Result<(), DtlsImplError> {
-        result.inspect_err(|error| {
-            let (kind, detail) = (FailureKind::of(error), error.to_string());
-            self.handshake.fail(kind, detail, self.now);
-        })
-    }
-
     fn use_measured_rtt(&mut self) {
         if let Some(rto) = self.handshake.rto() {
             self.inner.set_flight_start_rto(rto);
@@ -120,24 +98,16 @@ impl DtlsInstance for Instance {
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
         self.use_measured_rtt();
-        let result = self.inner.handle_packet(packet);
-        self.note(result)
+        self.inner.handle_packet(packet)
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
-        let is_client = self.inner.is_active();
-        let output = self.inner.poll_output(buf);
-        if let DtlsOutput::KeyingMaterial(material, profile) = &output {
-            self.handshake.noted().keys = keys(*profile, material, is_client, self.aead);
-        }
-        output
+        self.inner.poll_output(buf)
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        self.now = now;
         self.use_measured_rtt();
-        let result = self.inner.handle_timeout(now);
-        self.note(result)
+        self.inner.handle_timeout(now)
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
@@ -165,22 +135,6 @@ impl DtlsInstance for Instance {
     }
 }
 
-fn keys(profile: SrtpProfile, material: &[u8], is_client: bool, aead: AeadChoice) -> Option<Keys> {
-    let profile = match profile {
-        SrtpProfile::AES128_CM_SHA1_80 => Profile::Aes128CmSha1,
-        SrtpProfile::AEAD_AES_128_GCM => Profile::AeadAes128Gcm,
-        SrtpProfile::AEAD_AES_256_GCM => Profile::AeadAes256Gcm,
-        _ => return None, // the session layer negotiates no other profile
-    };
-    let (client, server) = MasterKey::split(profile, material)?;
-    let (ours, theirs) = if is_client {
-        (client, server)
-    } else {
-        (server, client)
-    };
-    Some(Keys::new(&ours, &theirs, aead))
-}
-
 #[cfg(test)]
 mod tests {
     use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
@@ -191,7 +145,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use crate::dtls::handshake::FAILURE_GRACE;
+    use crate::dtls::handshake::{FAILURE_GRACE, FailureKind};
 
     fn server(now: Instant) -> (Box<dyn DtlsInstance>, Arc<Handshake>) {
         let provider = provider(AeadChoice::Library).dtls_provider;

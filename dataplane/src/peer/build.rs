@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::Rtc;
+use str0m::config::CryptoProvider;
 
 use super::checks::Checks;
 use super::paths::Paths;
@@ -40,7 +41,16 @@ impl PeerFactory {
         ice_tcp: bool,
         aead: AeadChoice,
     ) -> anyhow::Result<Self> {
-        let crypto = dtls::provider(aead);
+        Self::with_crypto(ice_key, candidates, ice_tcp, dtls::provider(aead))
+    }
+
+    /// As [`new`](Self::new), with the DTLS of `crypto`, which must come from [`dtls::tapped`].
+    pub fn with_crypto(
+        ice_key: IceKey,
+        candidates: Vec<SocketAddr>,
+        ice_tcp: bool,
+        crypto: CryptoProvider,
+    ) -> anyhow::Result<Self> {
         let cert = crypto
             .dtls_provider
             .generate_certificate()

@@ -125,6 +125,25 @@ impl Cipher {
         }
     }
 
+    /// Counter mode only: decrypts an RTP packet with this rollover counter. False when it does not authenticate.
+    pub(super) fn open_rtp_cm(
+        &self,
+        packet: &mut [u8],
+        clear: usize,
+        iv: &Iv,
+        rollover: u32,
+    ) -> bool {
+        let Self::CounterHmac(counter) = self else {
+            unreachable!("the caller asked whether this is AEAD");
+        };
+        if !self.verifies_cm(packet, rollover) {
+            return false;
+        }
+        let end = packet.len() - HMAC_TAG_BYTES;
+        counter_mode(&counter.key, *iv, &mut packet[clear..end]);
+        true
+    }
+
     /// Counter mode only: encrypts up to `end`; the SRTCP index word is between the ciphertext and the tag.
     pub(super) fn seal_rtcp_cm(&self, packet: &mut [u8], clear: usize, end: usize, iv: &Iv) {
         let Self::CounterHmac(counter) = self else {

@@ -119,6 +119,44 @@ impl Verifier {
     }
 }
 
+/// Decrypts SRTP of the peer, for a receiver without a session layer.
+pub struct RtpOpener {
+    cipher: Cipher,
+}
+
+impl RtpOpener {
+    /// An opener of packets that were sealed with `theirs`.
+    pub fn new(theirs: &MasterKey) -> Self {
+        Self {
+            cipher: theirs.cipher(derive::Use::Rtp),
+        }
+    }
+
+    /// Decrypts `packet` in place: `header` bytes of RTP header, payload and tag. `index` is the 48-bit packet index of its
+    /// `ssrc`. Returns the payload; `None` when the packet is not from the peer. Replays are not detected.
+    pub fn open<'p>(
+        &self,
+        packet: &'p mut [u8],
+        header: usize,
+        ssrc: u32,
+        index: u64,
+    ) -> Option<&'p [u8]> {
+        let end = packet.len().checked_sub(self.cipher.tag_bytes())?;
+        if end < header {
+            return None;
+        }
+        let iv = self.cipher.rtp_iv(ssrc, index);
+        let opened = match self.cipher.is_aead() {
+            true => self.cipher.open(packet, header, &iv, &[]),
+            false => {
+                let rollover = (index >> 16) as u32;
+                self.cipher.open_rtp_cm(packet, header, &iv, rollover)
+            }
+        };
+        opened.then(|| &packet[header..end])
+    }
+}
+
 /// The 48-bit index of the packet with sequence number `seq`. `highest` is the highest index received from its SSRC:
 /// the nearest rollover counter is used (RFC 3711 section 3.3.1). A new SSRC starts with rollover counter 0.
 pub fn packet_index(highest: Option<u64>, seq: u16) -> u64 {
@@ -173,6 +211,13 @@ mod tests {
             let mut packet = [&HEADER[..], &[5; 100]].concat();
             packet.resize(packet.len() + sealer.rtp_overhead(), 0);
             sealer.seal_rtp(&mut packet, 12, 9, index);
+            let opener = RtpOpener::new(&client);
+            let mut sealed = packet.clone();
+            assert_eq!(opener.open(&mut sealed, 12, 9, index + 0x1_0000), None);
+            let mut sealed = packet.clone();
+            let opened = opener.open(&mut sealed, 12, 9, index);
+            assert_eq!(opened, Some(&[5; 100][..]));
+            assert_eq!(opener.open(&mut packet[..12].to_vec(), 12, 9, index), None);
             assert!(verifier.verifies(&packet, 12, 9, index), "{profile:?}");
             assert!(!verifier.verifies(&packet, 12, 9, index + 0x1_0000));
             assert!(!Verifier::new(&server).verifies(&packet, 12, 9, index));

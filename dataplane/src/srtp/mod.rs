@@ -15,7 +15,7 @@ mod replay; // replay protection of SRTCP
 mod sealer; // encrypts all packets of one session
 mod srtcp; // layout of SRTCP
 
-pub use incoming::{OpenError, RtcpOpener, Verifier, packet_index};
+pub use incoming::{OpenError, RtcpOpener, RtpOpener, Verifier, packet_index};
 pub use master_key::MasterKey;
 pub use outgoing::AeadChoice;
 pub use profile::Profile;

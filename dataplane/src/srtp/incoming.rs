@@ -153,7 +153,10 @@ impl RtpOpener {
                 self.cipher.open_rtp_cm(packet, header, &iv, rollover)
             }
         };
-        opened.then(|| &packet[header..end])
+        match opened {
+            true => Some(&packet[header..end]),
+            false => None,
+        }
     }
 }
 

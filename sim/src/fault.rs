@@ -29,7 +29,7 @@ pub enum FaultKind {
     Partition,
     /// The address of a client changes, as after a change of its network.
     Roam,
-    /// The send buffers of a shard take no datagram. Target: a shard.
+    /// The send buffers of a shard take few bytes. Target: a shard. Amount: bytes each time that the shard is awake.
     FullSocket,
     /// A shard takes no turn. Target: a shard.
     StalledShard,

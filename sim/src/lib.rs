@@ -13,3 +13,4 @@ pub mod coverage; // table of faults and the states that they met
 pub mod network; // datagrams between hosts: delay, loss, rate, cuts
 pub mod dtls; // a handshake in the place of DTLS
 pub mod client; // a client: what a browser does on the wire
+pub mod world; // a node, people and faults, with the invariants

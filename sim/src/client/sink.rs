@@ -148,6 +148,11 @@ impl Sink {
         matches!(self.kinds.get(&ssrc), Some(Kind::Rtx(_)))
     }
 
+    /// True if `ssrc` carries video.
+    pub fn is_video(&self, ssrc: u32) -> bool {
+        self.kinds.get(&ssrc) == Some(&Kind::Video)
+    }
+
     /// Number of frames that could be decoded.
     pub fn frames(&self) -> u64 {
         self.streams.values().map(|stream| stream.frames).sum()
@@ -165,7 +170,7 @@ impl Sink {
         }
         let stamped = self.stamp(rtp);
         let is_rtx = self.is_rtx(rtp.header.ssrc);
-        let is_video = self.kinds.get(&rtp.header.ssrc) == Some(&Kind::Video);
+        let is_video = self.is_video(rtp.header.ssrc);
         if !is_rtx {
             let stream = self.streams.entry(rtp.header.ssrc).or_default();
             stream.is_video |= is_video;

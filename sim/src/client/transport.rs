@@ -182,6 +182,11 @@ impl Transport {
         }
     }
 
+    /// Decrypts an RTP packet with this index, without receiving it.
+    pub fn open_copy(&self, datagram: &[u8], index: u64) -> Option<Rtp> {
+        self.srtp.as_ref()?.open(datagram, index)
+    }
+
     /// Encrypts an RTP packet with `header` bytes of header. Returns the datagram, which the caller sends, maybe more than
     /// once; `None` before the handshake.
     pub fn seal_rtp(&self, packet: &[u8], header: usize, ssrc: u32, index: u64) -> Option<Vec<u8>> {
@@ -256,17 +261,22 @@ impl Srtp {
     }
 
     fn open_rtp(&mut self, datagram: &[u8]) -> Option<Rtp> {
+        let Received { ssrc, seq, .. } = Received::read(datagram)?;
+        let highest = self.highest.get(&ssrc).copied();
+        let rtp = self.open(datagram, packet_index(highest, seq))?;
+        let latest = highest.map_or(rtp.index, |highest| highest.max(rtp.index));
+        self.highest.insert(ssrc, latest);
+        Some(rtp)
+    }
+
+    fn open(&self, datagram: &[u8], index: u64) -> Option<Rtp> {
         let header = Received::read(datagram)?;
-        let highest = self.highest.get(&header.ssrc).copied();
-        let index = packet_index(highest, header.seq);
         let mut bytes = datagram.to_vec();
-        let payload = self
+        let opened = self
             .rtp
             .open(&mut bytes, header.length, header.ssrc, index)?;
-        let length = header.length + payload.len();
+        let length = header.length + opened.len();
         bytes.truncate(length);
-        let latest = highest.map_or(index, |highest| highest.max(index));
-        self.highest.insert(header.ssrc, latest);
         Some(Rtp {
             header,
             index,

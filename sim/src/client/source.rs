@@ -170,7 +170,12 @@ impl Source {
                         }
                     }
                 }
-                _ => {}
+                Packet::SenderReport { .. }
+                | Packet::ReceiverReport { .. }
+                | Packet::Remb(_)
+                | Packet::TransportFeedback(_)
+                | Packet::Bye
+                | Packet::Other => {}
             }
         }
     }

@@ -82,6 +82,8 @@ enum Change {
 
 /// Path of all clients without faults.
 const USUAL: Conditions = Conditions::steady(Duration::from_millis(15));
+/// Steps at one time after which the world does not come to rest.
+const MAX_STEPS: u32 = 1_000;
 /// Violations after which a run ends.
 const MAX_VIOLATIONS: usize = 16;
 /// Address of the node.
@@ -129,13 +131,23 @@ impl World {
         for person in 0..self.people.len() {
             self.name_addresses(person);
         }
+        let mut steps = 0;
         while self.violations.len() < MAX_VIOLATIONS {
             self.step();
-            let next = self.next_at();
+            let (now, next) = (self.clock.now(), self.next_at());
             if next > end {
                 break;
             }
-            self.clock.advance(next.max(self.clock.now()));
+            steps = if next > now { 0 } else { steps + 1 };
+            if steps > MAX_STEPS {
+                self.violations.push(Violation {
+                    at: now,
+                    invariant: 9,
+                    seen: format!("{MAX_STEPS} steps without time passing"),
+                });
+                break;
+            }
+            self.clock.advance(next.max(now));
         }
         self.check_network();
         Outcome {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use spillway_wire::stun::TransactionId;
 
 use crate::key::ShardId;
-use crate::limits::{AMPLIFICATION_LIMIT, MAX_ADDRESSES_PER_SESSION, MOVE_INTERVAL, OWNER_STAYS};
+use crate::limits::{AMPLIFICATION_LIMIT, MAX_ADDRESSES_PER_SESSION, MOVE_INTERVAL, ADDRESS_HOLD_TIME};
 use crate::send::queue::SendPath;
 use crate::stream::Alias;
 
@@ -110,7 +110,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(1_600);
 /// 5.1), but a client with another working path nominates that one sooner.
 const ALIVE: Duration = Duration::from_secs(3);
 /// Interval of reports to another shard that its address is in use.
-const TELL_INTERVAL: Duration = Duration::from_millis(500);
+const ACTIVITY_REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Paths {
     /// Handles a verified check from `remote` to our `local` address, perhaps with a nomination. `transaction` is for
@@ -207,7 +207,7 @@ impl Paths {
     pub fn is_in_use(&self, remote: SocketAddr, now: Instant) -> bool {
         let proven = self.get(remote).filter(|path| path.is_proven());
         let last_received = proven.and_then(|path| self.last_received_on(path));
-        last_received.is_some_and(|at| now.saturating_duration_since(at) < OWNER_STAYS)
+        last_received.is_some_and(|at| now.saturating_duration_since(at) < ADDRESS_HOLD_TIME)
     }
 
     /// True when an authenticated packet arrived from `remote` within `ALIVE`.
@@ -239,7 +239,7 @@ impl Paths {
         now: Instant,
     ) -> Option<Instant> {
         let path = self.get(remote).filter(|path| path.is_proven())?;
-        let is_due = |at: Instant| now.saturating_duration_since(at) >= TELL_INTERVAL;
+        let is_due = |at: Instant| now.saturating_duration_since(at) >= ACTIVITY_REPORT_INTERVAL;
         let last_received = self.last_received_on(path);
         if last_received != Some(now) || !path.last_reported.is_none_or(is_due) {
             return None;
@@ -773,7 +773,7 @@ mod tests {
         let start = Instant::now();
         let mut paths = with(2, start);
         assert!(paths.answered(addr(0), OURS, Instant::now()));
-        let later = start + OWNER_STAYS;
+        let later = start + ADDRESS_HOLD_TIME;
         paths.record_received(addr(0), later);
         paths.nominate(addr(1), Instant::now());
         assert!(paths.answered(addr(1), OURS, Instant::now()));
@@ -783,7 +783,7 @@ mod tests {
         assert!(paths.is_in_use(addr(1), later));
         paths.remove(addr(1));
         assert!(paths.is_in_use(addr(0), later));
-        assert!(!paths.is_in_use(addr(0), later + OWNER_STAYS));
+        assert!(!paths.is_in_use(addr(0), later + ADDRESS_HOLD_TIME));
     }
 
     #[test]

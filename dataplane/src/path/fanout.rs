@@ -53,7 +53,8 @@ fn detect_changes(shard: &mut Shard, packet: &MediaPacket) -> (bool, bool) {
     };
     let changes_codec = published.changes_codec(packet);
     let restarts_numbers = published.restarts_numbers(packet);
-    let needs_keyframe = restarts_numbers && entry.is_video() && entry.route.is_needed(packet.layer);
+    let needs_keyframe =
+        restarts_numbers && entry.is_video() && entry.route.is_needed(packet.layer);
     (changes_codec, needs_keyframe)
 }
 

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use spillway_wire::stun::TransactionId;
 
 use crate::key::ShardId;
-use crate::limits::{AMPLIFICATION_LIMIT, MAX_ADDRESSES_PER_SESSION, MOVE_INTERVAL, ADDRESS_HOLD_TIME};
+use crate::limits::{
+    ADDRESS_HOLD_TIME, AMPLIFICATION_LIMIT, MAX_ADDRESSES_PER_SESSION, MOVE_INTERVAL,
+};
 use crate::send::queue::SendPath;
 use crate::stream::Alias;
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::drop_reason::DropReason;
 use crate::key::{SessionKey, ShardId};
-use crate::limits::{MAX_ADDRESSES_PER_SESSION, MAX_FOREIGN_ADDRESSES, ADDRESS_HOLD_TIME};
+use crate::limits::{ADDRESS_HOLD_TIME, MAX_ADDRESSES_PER_SESSION, MAX_FOREIGN_ADDRESSES};
 
 /// Addresses whose datagrams this shard forwards to the shard of their session.
 #[derive(Debug, Default)]

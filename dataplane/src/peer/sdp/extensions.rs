@@ -71,7 +71,9 @@ pub(super) fn read(
         let is_known = extensions
             .iter()
             .any(|known| known.id == id || known.uri == uri);
-        let mapped = negotiated.iter().position(|negotiated| *negotiated == Some(uri));
+        let mapped = negotiated
+            .iter()
+            .position(|negotiated| *negotiated == Some(uri));
         let is_free = negotiated[usize::from(id)].is_none() && mapped.is_none();
         if !is_known && (is_free || mapped == Some(usize::from(id))) {
             negotiated[usize::from(id)] = Some(uri);

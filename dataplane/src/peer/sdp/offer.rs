@@ -103,7 +103,8 @@ impl<'a> Offer<'a> {
             return Err(nothing_to_use(&lines, &mids));
         }
         let transport = Transport::read(&transport_sections(&description, &lines))?;
-        let normalised = normalise::offer((&description, &lines), &transport, &mut negotiated_lines);
+        let normalised =
+            normalise::offer((&description, &lines), &transport, &mut negotiated_lines);
         Ok(Self {
             description,
             lines,

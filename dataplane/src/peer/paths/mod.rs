@@ -6,6 +6,8 @@
 //! response, protected with the client's password, to our request with a random transaction ID ([`Paths::answered`]);
 //! or by the end of a DTLS handshake that used no other address ([`Paths::handshake_done`]).
 
+mod path; // one address of the client, and its proof
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,8 @@ use crate::limits::{
 };
 use crate::send::queue::SendPath;
 use crate::stream::Alias;
+
+use path::{Challenge, Path, Proof};
 
 /// Addresses of one client.
 #[derive(Default)]
@@ -60,39 +64,6 @@ pub struct Checked {
     pub nominates: bool,
     /// True if the address was proven by other means: the TCP handshake of a stream, or TURN authentication.
     pub is_proven: bool,
-}
-
-struct Path {
-    remote: SocketAddr,
-    /// Our address that the client nominated, or first sent to. Media and the handshake are sent from it.
-    local: Option<IpAddr>,
-    /// Our address that the latest check was sent to. Its response is sent from it.
-    checked_local: Option<IpAddr>,
-    /// Time of the last authenticated packet from the address.
-    last_received: Option<Instant>,
-    /// Time of the last report to the shard that receives from the address.
-    last_reported: Option<Instant>,
-    proof: Proof,
-}
-
-#[derive(Clone, Copy)]
-enum Proof {
-    Proven,
-    Missing(Challenge),
-}
-
-/// A pending request to an address that is not proven.
-#[derive(Clone, Copy)]
-struct Challenge {
-    transaction: TransactionId,
-    received_bytes: usize,
-    sent_bytes: usize,
-    /// Time of the next request; `None` after the last one.
-    next: Option<Instant>,
-    pause: Duration,
-    /// Time of the request if it was sent exactly once. The response to a repeated request does not show which one it
-    /// answers.
-    sent_once: Option<Instant>,
 }
 
 /// Addresses that our DTLS handshake datagrams were sent to.
@@ -495,23 +466,6 @@ impl Paths {
             .paths
             .iter_mut()
             .find(|path| path.remote == remote)
-    }
-}
-
-impl Path {
-    /// Time of the request that proves the address, if it was sent exactly once.
-    fn request_sent(&self) -> Option<Instant> {
-        match self.proof {
-            Proof::Missing(challenge) => challenge.sent_once,
-            Proof::Proven => None,
-        }
-    }
-
-    fn is_proven(&self) -> bool {
-        match self.proof {
-            Proof::Proven => true,
-            Proof::Missing(_) => false,
-        }
     }
 }
 

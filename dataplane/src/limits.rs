@@ -85,7 +85,7 @@ pub const TIMERS_PER_TURN: usize = 64;
 /// Maximum number of addresses that a shard knows of sessions on other shards.
 pub const MAX_FOREIGN_ADDRESSES: usize = 65_536;
 /// A session keeps an address with authenticated datagrams within this time: checks of other sessions cannot take it.
-pub const OWNER_STAYS: Duration = Duration::from_secs(2);
+pub const ADDRESS_HOLD_TIME: Duration = Duration::from_secs(2);
 /// Minimum time between two moves of a session to another shard, because each move must be reported to other threads.
 pub const MOVE_INTERVAL: Duration = Duration::from_secs(2);
 /// Maximum number of sessions that claim an address of another session and have not proven it; more are refused.

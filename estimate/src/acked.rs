@@ -3,7 +3,7 @@
 const BUCKETS: i64 = 10;
 const BUCKET_US: i64 = 50_000;
 /// Minimum time that the window must cover for a rate, in µs.
-const SOUND_US: i64 = 300_000;
+const MIN_COVERED_US: i64 = 300_000;
 
 /// A sliding window over nearly ordered times, in steps of a tenth of its length.
 #[derive(Debug, Default)]
@@ -46,18 +46,18 @@ impl RateWindow {
         }
     }
 
-    /// The rate at the latest time, in bits per second; `None` if the window covers less than `SOUND_US`.
+    /// The rate at the latest time, in bits per second; `None` if the window covers less than `MIN_COVERED_US`.
     pub(super) fn bps(&self) -> Option<u64> {
         self.bps_at(self.span_us?.1)
     }
 
     /// The rate at `now_us`, in bits per second; `now_us` must not be before the latest time. `None` if the window
-    /// covers less than `SOUND_US`.
+    /// covers less than `MIN_COVERED_US`.
     pub(super) fn bps_at(&self, now_us: i64) -> Option<u64> {
         let (first_us, _) = self.span_us?;
         let oldest_bucket = now_us.div_euclid(BUCKET_US) - (BUCKETS - 1);
         let covered_us = now_us - first_us.max(oldest_bucket * BUCKET_US);
-        if covered_us < SOUND_US {
+        if covered_us < MIN_COVERED_US {
             return None;
         }
         let kept = oldest_bucket.max(self.newest_bucket - (BUCKETS - 1))..=self.newest_bucket;

@@ -8,7 +8,7 @@ cold_start_base=5414934
 cold_start_limit=0.6
 
 bench_cold_start() {
-    local base=$cold_start_base after
+    local base=$cold_start_base base_commit after
     while [ $# -gt 0 ]; do
         case "$1" in
         --base) has --base "${2-}" "its commit" && base=$2 && shift 2 ;;
@@ -16,7 +16,9 @@ bench_cold_start() {
         *) die "cold-start has no option '$1'; it has --base COMMIT" ;;
         esac
     done
-    base=$(git rev-parse --verify --quiet --end-of-options "$base^{commit}") || die "--base names no commit of this repository"
+    base_commit=$(git rev-parse --verify --quiet --end-of-options "$base^{commit}") ||
+        die "this repository has no commit '$base' (a shallow clone lacks it); choose another with --base COMMIT"
+    base=$base_commit
     # This checkout with its changes of tracked files, committed or not.
     after=$(git stash create) && after=${after:-$(git rev-parse HEAD)}
     cold_start_root=$(realpath "${CARGO_TARGET_DIR:-target}")/cold-start
@@ -38,8 +40,7 @@ cold_start_of() {
     local tree=$cold_start_root/$1 log=$logs/$1.log from to
     git worktree add --quiet --force --detach "$tree" "$2" || die "cannot check out $2"
     (cd "$tree" && cargo fetch --locked --quiet) || die "cannot download the crates of $2"
-    # So that both read the same from memory: sources of crates, and the compiler.
-    sync
+    sync # the writes of the checkout are not part of the measured time
     echo "bench: cold start of ${2:0:12} ($1)" >&2
     from=$(date +%s.%N)
     (

@@ -137,7 +137,7 @@ impl Raising<'_> {
                     }
                     // The disturbance may be over.
                     if self.step(publishers)? != Verdict::Passed {
-                        self.push_on()?;
+                        self.search_beyond_latency()?;
                         // The exhausted resource is most visible far above the limit.
                         return Ok(limit);
                     }
@@ -191,7 +191,7 @@ impl Raising<'_> {
     }
 
     /// Continues above the latency limit, to find how much is delivered before packets are lost.
-    fn push_on(&mut self) -> anyhow::Result<()> {
+    fn search_beyond_latency(&mut self) -> anyhow::Result<()> {
         let publishers = self.options.publishers as usize;
         let mut wanted = self.farm.subscribers();
         while wanted <= self.options.to as usize {

@@ -273,7 +273,7 @@ impl Board {
                 .message(index, (offset, due_us), (text.len(), now_us));
             return Ok(None);
         }
-        if let Some((offset, joiner)) = came_or_went(text) {
+        if let Some((offset, joiner)) = join_or_leave(text) {
             let (now_us, kind) = (self.now_us(), self.rooms.kind(self.rooms.of(index)));
             let mut results = self.results();
             results.receivers[index].event(offset, false);
@@ -411,7 +411,7 @@ fn event<'a>(text: &'a str, kind: &str) -> Option<(u64, &'a str)> {
 }
 
 /// Number of a join or leave event, and the participant that joined.
-fn came_or_went(text: &str) -> Option<(u64, Option<usize>)> {
+fn join_or_leave(text: &str) -> Option<(u64, Option<usize>)> {
     if let Some((offset, _)) = event(text, r#"participant_left","#) {
         return Some((offset, None));
     }
@@ -481,12 +481,12 @@ mod tests {
 
     #[test]
     fn the_joined_participant_is_read_from_the_text_or_from_its_json() {
-        assert_eq!(came_or_went(P1_JOINED), Some((2, Some(1))));
+        assert_eq!(join_or_leave(P1_JOINED), Some((2, Some(1))));
         let otherwise = P1_JOINED.replace(
             r#""participant":"PA_1","identity":"p1""#,
             r#""identity":"p1","participant":"PA_1""#,
         );
-        assert_eq!(came_or_went(&otherwise), None);
+        assert_eq!(join_or_leave(&otherwise), None);
         let board = Board::new(Rooms::of_size(2, 2)).unwrap();
         board.join_is_due(1, 0);
         board.receive(0, JOINED_AT_1).unwrap();
@@ -500,7 +500,7 @@ mod tests {
             1
         );
         let other = r#"{"type":"event","offset":7,"event":{"kind":"track_muted"}}"#;
-        assert_eq!(came_or_went(other), None);
+        assert_eq!(join_or_leave(other), None);
     }
 
     #[test]

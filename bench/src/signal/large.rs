@@ -29,7 +29,7 @@ const COOL_DOWN: Duration = Duration::from_secs(3);
 /// Maximum number of unanswered joins, and of undelivered events, while the rooms are filled: high enough for the speed
 /// of the host, low enough that no socket's queue overflows.
 const FILL_UNANSWERED: usize = 50;
-const FILL_UNTOLD: u64 = 100;
+const FILL_UNDELIVERED: u64 = 100;
 /// Time after the rooms are full, until every socket was pinged.
 const CATCH_UP_TIME: Duration = Duration::from_secs(15);
 /// Time from a participant's leave to its next join.
@@ -156,7 +156,7 @@ async fn fill(
     let pause = Duration::from_secs(1) / options.joins_per_second;
     for index in 0..rooms.participants() {
         let room = rooms.of(index);
-        while crowd.joins()? + FILL_UNANSWERED < index || board.behind(room) > FILL_UNTOLD {
+        while crowd.joins()? + FILL_UNANSWERED < index || board.behind(room) > FILL_UNDELIVERED {
             sleep(LOOK).await;
         }
         crowd.add(Joiner {

@@ -1,4 +1,4 @@
-//! Authentication: tokens contain grants, resume keys prove who a returning client was. No clock
+//! Authentication: tokens contain grants, resume keys prove the participant of a returning client. No clock
 //! and no I/O.
 
 mod claims; // claims of a token

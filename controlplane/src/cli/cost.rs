@@ -40,7 +40,7 @@ pub(super) struct Cost {
     /// Gigabits a second that such a host sends
     #[arg(long, default_value_t = 10.0, value_parser = positive, allow_negative_numbers = true)]
     flat_gbps: f64,
-    /// Part of that which is used at most, 0.01 to 1
+    /// Highest load of the flat-rate bandwidth, 0.01 to 1
     #[arg(long, default_value_t = 0.7, value_parser = load, allow_negative_numbers = true)]
     flat_load: f64,
     /// Print JSON instead of a table

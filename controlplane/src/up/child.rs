@@ -48,7 +48,7 @@ pub(super) struct Supervisor {
     socket: PathBuf,
     log: PathBuf,
     /// True: the child terminates TLS, and gets SIGHUP to reload its certificate.
-    ends_tls: bool,
+    terminates_tls: bool,
     started: StartSettings,
     state: StateDir,
 }
@@ -90,7 +90,7 @@ impl Supervisor {
         for (name, text) in &config.turn.passed_on {
             arguments.extend([format!("--{name}"), text.clone()]);
         }
-        let ends_tls = behind.is_some();
+        let terminates_tls = behind.is_some();
         if let Some((files, address)) = behind {
             for (name, text) in [
                 ("--tls-certificate", files.certificate.display().to_string()),
@@ -124,7 +124,7 @@ impl Supervisor {
             environment,
             socket,
             log: state.child_log(),
-            ends_tls,
+            terminates_tls,
             started,
             state: state.clone(),
         })
@@ -147,7 +147,7 @@ impl Supervisor {
                 tokio::select! {
                     said = process.ended() => break said,
                     _ = ended.wait_for(|ended| *ended) => return process.stop().await,
-                    _ = hangup.recv() => if self.ends_tls {
+                    _ = hangup.recv() => if self.terminates_tls {
                         process.signal(Signal::HUP);
                     }
                 }
@@ -185,13 +185,13 @@ impl Supervisor {
         let was = self.state.child_started()?.unwrap_or_default();
         if was != self.started {
             let differs = was.differs_from(&self.started);
-            if self.ends_tls {
+            if self.terminates_tls {
                 bail!(
                     "the data plane that is alive (process {peer}) was started with other settings ({differs}), and it \
-                     would have to end TLS: stop it (kill {peer}), which ends its calls, or start with the settings it has"
+                     would have to terminate TLS: stop it (kill {peer}), which ends its calls, or start with the settings it has"
                 );
             }
-            tracing::warn!(pid = peer, %differs, "data plane: it was started with other settings, which hold until it is stopped");
+            tracing::warn!(pid = peer, %differs, "data plane: it was started with other settings and keeps them until it is stopped");
         }
         tracing::info!(pid = peer, "data plane: alive, taken over");
         Ok(Some(Process::Adopted(fd)))

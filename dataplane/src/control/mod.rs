@@ -276,7 +276,7 @@ impl Control {
                 // Other events matter only to a shard, which reads the session's state when it adopts it.
                 PeerEvent::Connected
                 | PeerEvent::TracksChanged { .. }
-                | PeerEvent::Settled
+                | PeerEvent::Negotiated
                 | PeerEvent::Undecodable(_)
                 | PeerEvent::KeyframeWanted(_)
                 | PeerEvent::EstimateChanged

@@ -54,7 +54,7 @@ impl Shard {
                 sdp: offer.sdp,
                 mids: offer.mids,
             }),
-            PeerEvent::Settled => self.refresh_subscriptions(index, now),
+            PeerEvent::Negotiated => self.refresh_subscriptions(index, now),
             PeerEvent::KeyframeWanted(subscription) => {
                 let at = SubscriberIndex {
                     session: index,

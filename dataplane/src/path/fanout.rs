@@ -52,8 +52,9 @@ fn detect_changes(shard: &mut Shard, packet: &MediaPacket) -> (bool, bool) {
         return (false, false);
     };
     let changes_codec = published.changes_codec(packet);
-    let begins_anew = published.begins_anew(packet);
-    let needs_keyframe = begins_anew && entry.is_video() && entry.route.is_needed(packet.layer);
+    let restarts_numbers = published.restarts_numbers(packet);
+    let needs_keyframe =
+        restarts_numbers && entry.is_video() && entry.route.is_needed(packet.layer);
     (changes_codec, needs_keyframe)
 }
 

@@ -42,7 +42,11 @@ pub fn number(shard: &mut Shard, index: SessionIndex, now: Instant) -> Option<Se
         let (sub, batch) = (packets.sub, backlog.batch(packets.batch));
         for &place in &batch.packets {
             let packet = backlog.packet(place);
-            match subscriber.plan(sub, packet, egress.queues.sheds(path.remote, packet.layer)) {
+            match subscriber.plan(
+                sub,
+                packet,
+                egress.queues.must_drop(path.remote, packet.layer),
+            ) {
                 Ok(Some((slot, planned, verdict))) => {
                     if verdict == Verdict::Switch {
                         switched.push(SubscriberIndex {

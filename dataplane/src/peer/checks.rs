@@ -316,7 +316,7 @@ mod tests {
         };
         let inside = check_with(&ours, &[PRIORITY, CONTROLLING, USE_CANDIDATE]);
         assert!(nominates(&mut checks, &inside));
-        // An attacker who sees a check can append attributes behind MESSAGE-INTEGRITY; these must not count.
+        // Attributes behind MESSAGE-INTEGRITY are ignored: an attacker who sees a check can append them.
         let mut outside = check_with(&ours, &[PRIORITY, CONTROLLING]);
         outside.extend([0x00, 0x25, 0, 0]);
         let length = u16::try_from(outside.len() - 20).unwrap();

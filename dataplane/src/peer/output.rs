@@ -54,7 +54,7 @@ pub enum PeerEvent {
     /// A subscribe session sends an offer to its client.
     Offer(OfferOut),
     /// The m-lines of a subscriber were negotiated: its subscriptions can be connected.
-    Settled,
+    Negotiated,
     /// A subscriber negotiated no codec of the publisher.
     Undecodable(TrackKey),
     /// A subscriber needs a keyframe for this subscription, because it lost a frame.

@@ -223,7 +223,7 @@ impl SendQueue {
 
     /// True if new frames of `layer` should be dropped before sealing: the socket is full, and more bytes wait than the
     /// limit of the layer. Limits are a quarter of the arena apart, lowest layer first.
-    pub fn sheds(&self, layer: LayerIndex) -> bool {
+    pub fn must_drop(&self, layer: LayerIndex) -> bool {
         let quarter = self.arena.len() / (MAX_LAYERS + 1);
         self.blocked && self.waiting_bytes() > quarter * (layer.index() + 1)
     }
@@ -329,11 +329,11 @@ impl SendQueues {
         }
     }
 
-    /// True if new frames of `layer` to `destination` should be dropped; see [`SendQueue::sheds`].
-    pub fn sheds(&self, destination: SocketAddr, layer: LayerIndex) -> bool {
+    /// True if new frames of `layer` to `destination` should be dropped; see [`SendQueue::must_drop`].
+    pub fn must_drop(&self, destination: SocketAddr, layer: LayerIndex) -> bool {
         match destination {
-            SocketAddr::V4(_) => self.v4.sheds(layer),
-            SocketAddr::V6(_) => self.v6.sheds(layer),
+            SocketAddr::V4(_) => self.v4.must_drop(layer),
+            SocketAddr::V6(_) => self.v6.must_drop(layer),
         }
     }
 

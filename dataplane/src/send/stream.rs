@@ -211,7 +211,7 @@ impl Stream {
 
     /// True if `packet` is dropped because the socket is full. Frames are dropped whole: the decision for the first
     /// packet holds for all.
-    pub fn sheds(&mut self, packet: &MediaPacket, is_full: bool) -> bool {
+    pub fn must_drop(&mut self, packet: &MediaPacket, is_full: bool) -> bool {
         if self.frame != Some(packet.time) {
             self.frame = Some(packet.time);
             self.is_shedding = is_full && self.kind.is_video();

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::drop_reason::DropReason;
 use crate::key::{SessionKey, ShardId};
-use crate::limits::{MAX_ADDRESSES_PER_SESSION, MAX_FOREIGN_ADDRESSES, OWNER_STAYS};
+use crate::limits::{ADDRESS_HOLD_TIME, MAX_ADDRESSES_PER_SESSION, MAX_FOREIGN_ADDRESSES};
 
 /// Addresses whose datagrams this shard forwards to the shard of their session.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl ForeignRoutes {
     /// True when `addr` is in use by another session than `session`.
     pub(super) fn is_taken(&self, addr: SocketAddr, session: SessionKey, now: Instant) -> bool {
         self.by_addr.get(&addr).is_some_and(|route| {
-            let is_fresh = |at: Instant| now.saturating_duration_since(at) < OWNER_STAYS;
+            let is_fresh = |at: Instant| now.saturating_duration_since(at) < ADDRESS_HOLD_TIME;
             route.session != session && route.last_received.is_some_and(is_fresh)
         })
     }
@@ -160,10 +160,10 @@ mod tests {
         let mut routes = ForeignRoutes::default();
         routes.insert(addr(0), route(1, start)).unwrap();
         let later = start + Duration::from_secs(1);
-        routes.record_received(addr(0), SessionKey(2), later + OWNER_STAYS);
+        routes.record_received(addr(0), SessionKey(2), later + ADDRESS_HOLD_TIME);
         routes.record_received(addr(0), SessionKey(1), later);
         let taken = |at| routes.is_taken(addr(0), SessionKey(2), at);
-        assert!(taken(start + OWNER_STAYS) && !taken(later + OWNER_STAYS));
+        assert!(taken(start + ADDRESS_HOLD_TIME) && !taken(later + ADDRESS_HOLD_TIME));
         assert!(!routes.is_taken(addr(0), SessionKey(1), start), "its own");
     }
 }

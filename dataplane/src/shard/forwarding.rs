@@ -26,7 +26,7 @@ pub struct Forwarding {
     pub undecodable: Vec<Undecodable>,
 }
 
-/// A subscription that negotiated none of the codecs that the publisher sends.
+/// A subscription without a negotiated codec that the publisher sends.
 #[derive(Debug, Clone, Copy)]
 pub struct Undecodable {
     /// The session and subscription without a common codec.

@@ -305,7 +305,7 @@ mod tests {
     use crate::ice::credentials::IceKey;
     use crate::io::entropy::Entropy;
     use crate::key::ShardId;
-    use crate::limits::OWNER_STAYS;
+    use crate::limits::ADDRESS_HOLD_TIME;
     use crate::peer::build::PeerFactory;
     use crate::srtp::AeadChoice;
 
@@ -379,11 +379,11 @@ mod tests {
         let (owner, other) = (scene.session(1), scene.session(2));
         scene.add(owner, true).unwrap();
         assert_eq!(scene.add(other, false), Err(DropReason::AddressInUse));
-        scene.pass(OWNER_STAYS);
+        scene.pass(ADDRESS_HOLD_TIME);
         scene.add(other, false).unwrap();
         assert_eq!(scene.table.by_addr(HERE), Some(Route::Local(owner)));
         assert_eq!(scene.add(owner, true), Ok(()), "it blocks nobody");
-        scene.pass(OWNER_STAYS);
+        scene.pass(ADDRESS_HOLD_TIME);
         scene.table.proven(HERE, other);
         assert_eq!(scene.table.by_addr(HERE), Some(Route::Local(other)));
         assert!(!scene.table.get(owner).unwrap().paths.knows(HERE));
@@ -406,7 +406,7 @@ mod tests {
             assert!(!scene.table.get(moved).unwrap().paths.knows(HERE));
             scene.table.remove(moved);
         }
-        scene.pass(OWNER_STAYS);
+        scene.pass(ADDRESS_HOLD_TIME);
         let mut elsewhere = TestTable::new();
         let mover = elsewhere.session(3);
         elsewhere.add(mover, true).unwrap();
@@ -423,7 +423,7 @@ mod tests {
         scene.add(owner, true).unwrap();
         let refused = scene.table.add_foreign(HERE, ELSEWHERE, scene.now);
         assert_eq!(refused, Err(DropReason::AddressInUse));
-        scene.pass(OWNER_STAYS);
+        scene.pass(ADDRESS_HOLD_TIME);
         scene.table.add_foreign(HERE, ELSEWHERE, scene.now).unwrap();
         assert_eq!(scene.table.by_addr(HERE), Some(Route::Local(owner)));
         let foreign = Some(Route::Foreign(ELSEWHERE));

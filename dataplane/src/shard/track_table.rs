@@ -68,7 +68,7 @@ impl Published {
     }
 
     /// Records the epoch of a packet. True when the sequence numbers restarted and the packet is no keyframe.
-    pub fn begins_anew(&mut self, packet: &MediaPacket) -> bool {
+    pub fn restarts_numbers(&mut self, packet: &MediaPacket) -> bool {
         let epoch = &mut self.epochs[packet.layer.index()];
         let before = epoch.replace(packet.epoch);
         !packet.keyframe && before.is_some_and(|before| before != packet.epoch)

@@ -18,7 +18,7 @@ pub enum DenyReason {
     NoCredentials,
     /// Credentials that have expired, whose expiry is too far ahead, or that have no expiry.
     Expired,
-    /// Credentials that match none of our secrets, or are for another realm.
+    /// Credentials of another secret or another realm.
     Unauthorized,
     /// A comprehension-required attribute that is not supported.
     UnknownAttribute,

@@ -349,7 +349,7 @@ async fn rights_that_are_lost_later_are_told_of_and_come_back() -> anyhow::Resul
         set_user(&server, &[missing]).await?;
         let said = || one.degraded().filter(|said| said.contains(missing));
         let said = clock::wait(RIGHTS_LIMIT, said).await;
-        said.with_context(|| format!("{missing} is not told of: {:?}", one.degraded()))?;
+        said.with_context(|| format!("{missing} is not reported: {:?}", one.degraded()))?;
         let meanwhile = one.append_event(&room, suite::note(1)).await?;
         let Stored::Later(stored) = meanwhile.stored else {
             anyhow::bail!("{missing}: it is said to be stored");

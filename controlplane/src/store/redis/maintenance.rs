@@ -65,10 +65,10 @@ async fn run_maintenance(shared: Weak<Shared>) {
             };
             // A wakeup is handled after a short pause. Without one, maintenance runs every
             // `PROBE_INTERVAL`.
-            let rung = tokio::time::timeout(PROBE_INTERVAL, shared.wakeup.notified())
+            let was_woken = tokio::time::timeout(PROBE_INTERVAL, shared.wakeup.notified())
                 .await
                 .is_ok();
-            if rung {
+            if was_woken {
                 tokio::time::sleep(GAP_PATIENCE).await;
             }
             was_up = shared.maintain(was_up).await;

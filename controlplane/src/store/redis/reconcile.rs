@@ -1,5 +1,5 @@
 //! Reconciles this server's replica of a room with Redis after an outage. Redis may have all events
-//! of the room, none of them, or other ones.
+//! of the room, no events, or different events.
 
 use std::sync::Arc;
 

@@ -95,7 +95,7 @@ impl Watcher {
     fn run(mut self) {
         while self.watch.strong_count() > 0 {
             if let Err(error) = self.follow() {
-                tracing::warn!(%error, "cannot read the host's addresses: turn-peers public goes by the last known ones");
+                tracing::warn!(%error, "cannot read the host's addresses: turn-peers public uses the last known ones");
                 self.reopen_until_read();
             }
         }

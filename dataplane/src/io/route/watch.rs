@@ -141,7 +141,7 @@ impl Watcher {
                 Ok(()) => router.reach = Reachability::Fresh, // while the kernel probes
                 Err(error) if self.may_probe && error.kind() == io::ErrorKind::PermissionDenied => {
                     let router = router.ip;
-                    tracing::warn!(%error, %router, "cannot have a router probed (needs CAP_NET_ADMIN): until it is heard of, its packets go through the kernel's stack");
+                    tracing::warn!(%error, %router, "cannot probe a router (needs CAP_NET_ADMIN): packets go through the kernel's stack until the router is reachable");
                     self.may_probe = false;
                 }
                 Err(error) => tracing::debug!(%error, router = %router.ip, "probe"),

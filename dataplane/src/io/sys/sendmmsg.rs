@@ -62,7 +62,7 @@ impl SendBatch {
     }
 }
 
-/// True for errors that mean: the device or path accepts no joined datagrams, or none of this size.
+/// True for errors of a device or path that refuses runs, or refuses runs of this size.
 pub fn refuses_runs(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

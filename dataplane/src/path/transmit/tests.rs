@@ -163,9 +163,12 @@ fn a_full_socket_sheds_the_lowest_layers_first() {
     for (used, shed) in [(0, 0), (1, 0), (26, 1), (51, 2), (76, 3)] {
         queue.used = SEND_ARENA_BYTES / 100 * used;
         queue.runs = vec![Placed::new(0, run(1, 1, nowhere))];
-        let count = layers.iter().filter(|layer| queue.sheds(**layer)).count();
+        let count = layers
+            .iter()
+            .filter(|layer| queue.must_drop(**layer))
+            .count();
         assert_eq!(count, shed, "{used} % full");
     }
     queue.blocked = false;
-    assert!(!queue.sheds(LayerIndex(0)));
+    assert!(!queue.must_drop(LayerIndex(0)));
 }

@@ -97,8 +97,12 @@ impl Publisher {
         }
         self.charge(offer.len(), now)?;
         let read = Offer::read(&offer, &self.lines, &specs)?;
-        if let Some(factory) = self.factory.as_ref().filter(|_| !read.twins.is_empty()) {
-            factory.with_codecs(rtc, &read.twins, now);
+        if let Some(factory) = self
+            .factory
+            .as_ref()
+            .filter(|_| !read.duplicate_codecs.is_empty())
+        {
+            factory.with_codecs(rtc, &read.duplicate_codecs, now);
         }
         let bad_sdp = |error: &dyn std::fmt::Display| CommandError::BadSdp(error.to_string());
         let parsed =

@@ -57,12 +57,12 @@ pub(super) struct Extension {
     pub(super) is_send_only: bool,
 }
 
-/// The supported extensions of an m-line. An extension whose id has another meaning in `settled` is left out; new ones
-/// are added to `settled`.
+/// The supported extensions of an m-line. An extension whose id has another meaning in `negotiated` is left out; new ones
+/// are added to `negotiated`.
 pub(super) fn read(
     kind: MediaKind,
     (session, section): (&Section<'_>, &Section<'_>),
-    settled: &mut Extensions,
+    negotiated: &mut Extensions,
 ) -> Vec<Extension> {
     let mut extensions: Vec<Extension> = Vec::new();
     let values = section.values("extmap").chain(session.values("extmap"));
@@ -71,10 +71,12 @@ pub(super) fn read(
         let is_known = extensions
             .iter()
             .any(|known| known.id == id || known.uri == uri);
-        let mapped = settled.iter().position(|settled| *settled == Some(uri));
-        let is_free = settled[usize::from(id)].is_none() && mapped.is_none();
+        let mapped = negotiated
+            .iter()
+            .position(|negotiated| *negotiated == Some(uri));
+        let is_free = negotiated[usize::from(id)].is_none() && mapped.is_none();
         if !is_known && (is_free || mapped == Some(usize::from(id))) {
-            settled[usize::from(id)] = Some(uri);
+            negotiated[usize::from(id)] = Some(uri);
             extensions.push(extension);
         }
     }
@@ -124,10 +126,10 @@ mod tests {
              a=extmap:200 {RID}\r\nm=video 9 X 96\r\na=extmap:4 {MID}\r\na=extmap:5 {RID} with attributes\r\n"
         );
         let read = Description::read(&sdp);
-        let mut settled = Extensions::default();
+        let mut negotiated = Extensions::default();
         let mut of = |index: usize| {
             let sections = (&read.session, &read.media[index]);
-            let read = super::read(MediaKind::Video, sections, &mut settled);
+            let read = super::read(MediaKind::Video, sections, &mut negotiated);
             read.iter()
                 .map(|e| (e.id, e.uri, e.is_send_only))
                 .collect::<Vec<_>>()

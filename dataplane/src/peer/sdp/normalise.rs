@@ -15,29 +15,29 @@ use super::read::{Description, Section};
 use super::transport::Transport;
 use super::verdict::{Line, Taken, Verdict};
 
-/// Writes the offer. Its formats are stored in `settled`, for later offers in which an m-line has none.
+/// Writes the offer. Its formats are stored in `negotiated_lines`, for later offers in which an m-line has none.
 pub(super) fn offer(
     (description, lines): (&Description<'_>, &[Line<'_>]),
     transport: &Transport<'_>,
-    settled: &mut Lines,
+    negotiated_lines: &mut Lines,
 ) -> String {
     let mut ssrcs = HashSet::new();
-    let mut section_by_slot: Vec<Option<String>> = vec![None; settled.slots.len()];
+    let mut section_by_slot: Vec<Option<String>> = vec![None; negotiated_lines.slots.len()];
     for (line, section) in lines.iter().zip(&description.media) {
         let Verdict::Taken(taken) = &line.verdict else {
             continue;
         };
-        let place = settled
+        let place = negotiated_lines
             .slots
             .iter()
             .position(|slot| slot.name == taken.name);
         let place = place.expect("an m-line that is taken has a slot");
-        let slot = &mut settled.slots[place];
+        let slot = &mut negotiated_lines.slots[place];
         slot.formats = written(&taken.formats);
         section_by_slot[place] = Some(media(taken, section, slot, &mut ssrcs));
     }
     let mut out = String::from("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE");
-    for slot in settled
+    for slot in negotiated_lines
         .slots
         .iter()
         .filter(|slot| slot.state == SlotState::Live)
@@ -46,7 +46,7 @@ pub(super) fn offer(
     }
     out += "\r\n";
     out += &transport.lines();
-    for (slot, section) in settled.slots.iter().zip(section_by_slot) {
+    for (slot, section) in negotiated_lines.slots.iter().zip(section_by_slot) {
         out += &section.unwrap_or_else(|| without_media(slot));
     }
     out

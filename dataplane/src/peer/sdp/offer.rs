@@ -31,9 +31,9 @@ pub(in crate::peer) struct Offer<'a> {
     /// The offer that the session library reads.
     pub(in crate::peer) normalised: String,
     /// Codecs that have a second payload type, in another m-line than the first.
-    pub(in crate::peer) twins: Vec<PayloadParams>,
+    pub(in crate::peer) duplicate_codecs: Vec<PayloadParams>,
     /// m-lines, payload types and extensions to keep if the offer is accepted.
-    settled: Lines,
+    negotiated_lines: Lines,
 }
 
 /// Number of codec names shown in an error.
@@ -44,7 +44,7 @@ struct Reader<'o, 'a> {
     description: &'o Description<'a>,
     lines: Lines,
     tracks: &'o [TrackSpec],
-    twins: Vec<PayloadParams>,
+    duplicate_codecs: Vec<PayloadParams>,
     /// True for the first offer: then codecs with a second payload type can still be added to the library's list.
     is_first: bool,
 }
@@ -71,7 +71,7 @@ impl<'a> Offer<'a> {
             is_first: lines.is_empty(),
             lines: lines.clone(),
             tracks,
-            twins: Vec::new(),
+            duplicate_codecs: Vec::new(),
         };
         reader.free_missing(&mids);
         let mut lines = Vec::with_capacity(media_lines.len());
@@ -95,22 +95,23 @@ impl<'a> Offer<'a> {
             });
         }
         let Reader {
-            lines: mut settled,
-            twins,
+            lines: mut negotiated_lines,
+            duplicate_codecs,
             ..
         } = reader;
-        if settled.slots.is_empty() {
+        if negotiated_lines.slots.is_empty() {
             return Err(nothing_to_use(&lines, &mids));
         }
         let transport = Transport::read(&transport_sections(&description, &lines))?;
-        let normalised = normalise::offer((&description, &lines), &transport, &mut settled);
+        let normalised =
+            normalise::offer((&description, &lines), &transport, &mut negotiated_lines);
         Ok(Self {
             description,
             lines,
             transport,
             normalised,
-            twins,
-            settled,
+            duplicate_codecs,
+            negotiated_lines,
         })
     }
 
@@ -121,12 +122,12 @@ impl<'a> Offer<'a> {
 
     /// The m-lines of the session after the offer is accepted, with ended ones marked as free.
     pub(in crate::peer) fn into_lines(mut self) -> Lines {
-        for slot in &mut self.settled.slots {
+        for slot in &mut self.negotiated_lines.slots {
             if slot.state == SlotState::Ending {
                 slot.state = SlotState::Free;
             }
         }
-        self.settled
+        self.negotiated_lines
     }
 }
 
@@ -160,8 +161,8 @@ impl<'a> Reader<'_, 'a> {
             return Verdict::Rejected(why);
         }
         let session = &self.description.session;
-        let settled = &mut self.lines.extensions;
-        let extensions = extensions::read(kind, (session, section), settled);
+        let negotiated = &mut self.lines.extensions;
+        let extensions = extensions::read(kind, (session, section), negotiated);
         let place = known.unwrap_or_else(|| self.lines.take(mid, kind));
         let has = |uri| extensions.iter().any(|extension| extension.uri == uri);
         let pts: Vec<u8> = formats.iter().map(|format| format.pt).collect();
@@ -204,7 +205,7 @@ impl<'a> Reader<'_, 'a> {
             if is_twin {
                 let resends = |other: &&Format<'_>| other.meaning == Meaning::Resend(format.pt);
                 let resend = formats.iter().find(resends).map(|resend| resend.pt.into());
-                self.twins
+                self.duplicate_codecs
                     .push(PayloadParams::new(format.pt.into(), resend, spec));
             }
         }

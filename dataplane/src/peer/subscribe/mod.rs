@@ -242,7 +242,7 @@ impl Subscriber {
         };
         let planned = stream.plan(packet, verdict, encoding, cost)?;
         // The first packet of a switch is not dropped, because the subscriber would wait for the next keyframe.
-        if stream.sheds(packet, is_full && verdict == Verdict::Forward) {
+        if stream.must_drop(packet, is_full && verdict == Verdict::Forward) {
             // The number remains used, so the receiver will request a retransmission.
             return Err(DropReason::FrameShed);
         }

@@ -62,7 +62,7 @@ impl Subscriber {
         }
         self.negotiation.accepted = revision;
         self.answered(answer, out);
-        out.events.push(PeerEvent::Settled);
+        out.events.push(PeerEvent::Negotiated);
         if self.negotiation.dirty {
             self.negotiate(rtc, out);
         }

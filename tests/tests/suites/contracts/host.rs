@@ -1,5 +1,6 @@
-//! The results of test suites must not depend on the host.
+//! The results of test suites must not depend on the host, and scripts say what the host lacks.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use anyhow::Context;
@@ -24,14 +25,7 @@ pub(super) fn rows(rows: &mut Rows) -> anyhow::Result<()> {
         ((check.status.success(), said), (true, String::new())),
     );
 
-    let dir = tempfile::tempdir()?;
-    for tool in TOOLS {
-        let found = Command::new("sh")
-            .args(["-c", "command -v \"$0\"", tool])
-            .output()?;
-        let path = String::from_utf8(found.stdout)?;
-        std::os::unix::fs::symlink(path.trim(), dir.path().join(tool))?;
-    }
+    let dir = folder_with(&TOOLS)?;
     let lint = Command::new("bash")
         .args([
             "-c",
@@ -52,5 +46,58 @@ pub(super) fn rows(rows: &mut Rows) -> anyhow::Result<()> {
         "no git",
         (&said, "git is missing"),
     );
+    cargo_is_checked(rows)
+}
+
+/// A build without cargo, or with an old one, says what to install.
+fn cargo_is_checked(rows: &mut Rows) -> anyhow::Result<()> {
+    for (row, version, is_accepted, wanted) in [
+        (
+            "no cargo",
+            None,
+            false,
+            "cargo is not installed; the build needs Rust 1.",
+        ),
+        ("old", Some("cargo 1.9.0 (abc)"), false, "cargo 1.9.0"),
+        (
+            "old",
+            Some("cargo 1.75.0 (abc)"),
+            false,
+            "is too old; the build needs Rust 1.",
+        ),
+        ("new", Some("cargo 1.100.0 (abc)"), true, ""),
+        ("nightly", Some("cargo 1.100.0-nightly (abc)"), true, ""),
+        ("next major", Some("cargo 2.0.0"), true, ""),
+    ] {
+        let dir = folder_with(&["bash", "sed", "sort", "head", "sh"])?;
+        if let Some(version) = version {
+            let path = dir.path().join("cargo");
+            std::fs::write(&path, format!("#!/bin/sh\necho '{version}'\n"))?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+        }
+        let check = Command::new("bash")
+            .args(["-c", ". scripts/toolchain.sh; require_cargo"])
+            .current_dir(ROOT)
+            .env("PATH", dir.path())
+            .env("CARGO_HOME", dir.path())
+            .output()?;
+        let said = String::from_utf8_lossy(&check.stderr).into_owned();
+        let kind = "cargo is checked";
+        rows.same(kind, row, (check.status.success(), is_accepted));
+        rows.says(kind, row, (&said, wanted));
+    }
     Ok(())
+}
+
+/// A folder with these programs of the host, for PATH.
+fn folder_with(tools: &[&str]) -> anyhow::Result<tempfile::TempDir> {
+    let dir = tempfile::tempdir()?;
+    for tool in tools {
+        let found = Command::new("sh")
+            .args(["-c", "command -v \"$0\"", tool])
+            .output()?;
+        let path = String::from_utf8(found.stdout)?;
+        std::os::unix::fs::symlink(path.trim(), dir.path().join(tool))?;
+    }
+    Ok(dir)
 }

@@ -125,7 +125,7 @@ fn rtcp(attacker: &mut AttackerSession, compound: &[u8], out: &mut Vec<u8>) {
     out.truncate(length);
 }
 
-/// Transport-wide feedback for `count` packets from `base` on, none of which arrived.
+/// Transport-wide feedback that reports `count` packets from `base` on as lost.
 fn feedback(base: u16, count: u16) -> Vec<u8> {
     let mut bytes = vec![0x8f, 205, 0, 0, 0, 0, 0, 9, 0, 0, 0, 7];
     bytes.extend(base.to_be_bytes());

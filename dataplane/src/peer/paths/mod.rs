@@ -6,15 +6,21 @@
 //! response, protected with the client's password, to our request with a random transaction ID ([`Paths::answered`]);
 //! or by the end of a DTLS handshake that used no other address ([`Paths::handshake_done`]).
 
+mod path; // one address of the client, and its proof
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use spillway_wire::stun::TransactionId;
 
 use crate::key::ShardId;
-use crate::limits::{AMPLIFICATION_LIMIT, MAX_ADDRESSES_PER_SESSION, MOVE_INTERVAL, OWNER_STAYS};
+use crate::limits::{
+    ADDRESS_HOLD_TIME, AMPLIFICATION_LIMIT, MAX_ADDRESSES_PER_SESSION, MOVE_INTERVAL,
+};
 use crate::send::queue::SendPath;
 use crate::stream::Alias;
+
+use path::{Challenge, Path, Proof};
 
 /// Addresses of one client.
 #[derive(Default)]
@@ -60,39 +66,6 @@ pub struct Checked {
     pub is_proven: bool,
 }
 
-struct Path {
-    remote: SocketAddr,
-    /// Our address that the client nominated, or first sent to. Media and the handshake are sent from it.
-    local: Option<IpAddr>,
-    /// Our address that the latest check was sent to. Its response is sent from it.
-    checked_local: Option<IpAddr>,
-    /// Time of the last authenticated packet from the address.
-    last_received: Option<Instant>,
-    /// Time of the last report to the shard that receives from the address.
-    last_reported: Option<Instant>,
-    proof: Proof,
-}
-
-#[derive(Clone, Copy)]
-enum Proof {
-    Proven,
-    Missing(Challenge),
-}
-
-/// A pending request to an address that is not proven.
-#[derive(Clone, Copy)]
-struct Challenge {
-    transaction: TransactionId,
-    received_bytes: usize,
-    sent_bytes: usize,
-    /// Time of the next request; `None` after the last one.
-    next: Option<Instant>,
-    pause: Duration,
-    /// Time of the request if it was sent exactly once. The response to a repeated request does not show which one it
-    /// answers.
-    sent_once: Option<Instant>,
-}
-
 /// Addresses that our DTLS handshake datagrams were sent to.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum HandshakeTo {
@@ -110,7 +83,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(1_600);
 /// 5.1), but a client with another working path nominates that one sooner.
 const ALIVE: Duration = Duration::from_secs(3);
 /// Interval of reports to another shard that its address is in use.
-const TELL_INTERVAL: Duration = Duration::from_millis(500);
+const ACTIVITY_REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Paths {
     /// Handles a verified check from `remote` to our `local` address, perhaps with a nomination. `transaction` is for
@@ -207,7 +180,7 @@ impl Paths {
     pub fn is_in_use(&self, remote: SocketAddr, now: Instant) -> bool {
         let proven = self.get(remote).filter(|path| path.is_proven());
         let last_received = proven.and_then(|path| self.last_received_on(path));
-        last_received.is_some_and(|at| now.saturating_duration_since(at) < OWNER_STAYS)
+        last_received.is_some_and(|at| now.saturating_duration_since(at) < ADDRESS_HOLD_TIME)
     }
 
     /// True when an authenticated packet arrived from `remote` within `ALIVE`.
@@ -239,7 +212,7 @@ impl Paths {
         now: Instant,
     ) -> Option<Instant> {
         let path = self.get(remote).filter(|path| path.is_proven())?;
-        let is_due = |at: Instant| now.saturating_duration_since(at) >= TELL_INTERVAL;
+        let is_due = |at: Instant| now.saturating_duration_since(at) >= ACTIVITY_REPORT_INTERVAL;
         let last_received = self.last_received_on(path);
         if last_received != Some(now) || !path.last_reported.is_none_or(is_due) {
             return None;
@@ -493,23 +466,6 @@ impl Paths {
             .paths
             .iter_mut()
             .find(|path| path.remote == remote)
-    }
-}
-
-impl Path {
-    /// Time of the request that proves the address, if it was sent exactly once.
-    fn request_sent(&self) -> Option<Instant> {
-        match self.proof {
-            Proof::Missing(challenge) => challenge.sent_once,
-            Proof::Proven => None,
-        }
-    }
-
-    fn is_proven(&self) -> bool {
-        match self.proof {
-            Proof::Proven => true,
-            Proof::Missing(_) => false,
-        }
     }
 }
 
@@ -773,7 +729,7 @@ mod tests {
         let start = Instant::now();
         let mut paths = with(2, start);
         assert!(paths.answered(addr(0), OURS, Instant::now()));
-        let later = start + OWNER_STAYS;
+        let later = start + ADDRESS_HOLD_TIME;
         paths.record_received(addr(0), later);
         paths.nominate(addr(1), Instant::now());
         assert!(paths.answered(addr(1), OURS, Instant::now()));
@@ -783,7 +739,7 @@ mod tests {
         assert!(paths.is_in_use(addr(1), later));
         paths.remove(addr(1));
         assert!(paths.is_in_use(addr(0), later));
-        assert!(!paths.is_in_use(addr(0), later + OWNER_STAYS));
+        assert!(!paths.is_in_use(addr(0), later + ADDRESS_HOLD_TIME));
     }
 
     #[test]

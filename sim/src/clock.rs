@@ -3,6 +3,7 @@
 //! Code of the planes gets an [`Instant`], which cannot be made from a number. So all simulations of a process share one
 //! start, and an instant is the start plus the virtual time.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::{Add, AddAssign};
 use std::sync::LazyLock;
@@ -24,6 +25,15 @@ pub const START_UNIX_S: u64 = 1_893_456_000;
 /// Time from the real start of the process to the virtual start. Code may subtract up to this from an instant, also on
 /// a host that has just booted.
 const HEAD_START: Duration = Duration::from_secs(3_600);
+
+thread_local! {
+    static THREAD_NOW: Cell<Time> = const { Cell::new(Time::ZERO) };
+}
+
+/// Monotonic clock of the run on this thread, for code that gets its clock as a function.
+pub fn thread_now() -> Instant {
+    THREAD_NOW.get().instant()
+}
 
 static START: LazyLock<Instant> = LazyLock::new(|| Instant::now() + HEAD_START);
 
@@ -71,6 +81,7 @@ impl Clock {
     pub fn advance(&mut self, time: Time) {
         assert!(time >= self.now, "{time} is before {}", self.now);
         self.now = time;
+        THREAD_NOW.set(time);
     }
 
     /// Wall clock in milliseconds since 1970, of a host whose clock is `ahead_ms` ahead.

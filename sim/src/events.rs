@@ -56,6 +56,12 @@ impl<E> Events<E> {
         (next.key().at <= now).then(|| next.remove())
     }
 
+    /// Removes all events of which `is_wanted` is true, in order, with their times.
+    pub fn take_if(&mut self, is_wanted: impl Fn(&E) -> bool) -> Vec<(Time, E)> {
+        let wanted = self.by_time.extract_if(.., |_, event| is_wanted(event));
+        wanted.map(|(id, event)| (id.at, event)).collect()
+    }
+
     /// Number of events that have not happened.
     pub fn len(&self) -> usize {
         self.by_time.len()

@@ -1,4 +1,4 @@
-//! Faults: their kinds, and one fault as a line of text, so that a schedule can be printed and read back.
+//! Faults, and what people do: their kinds, and one of them as a line of text, so that a schedule can be printed and read back.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Time;
 
-/// Kinds of faults. The meaning of [`Fault::target`] and [`Fault::amount`] depends on the kind.
+/// Kinds of faults, and of what people do. The meaning of [`Fault::target`] and [`Fault::amount`] depends on the kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultKind {
     /// More delay on the path of a client. Amount: ms.
@@ -49,8 +49,24 @@ pub enum FaultKind {
     StoreDemoted,
     /// The wall clock of a host is wrong. Target: a host. Amount: ms ahead.
     WrongClock,
-    /// A client sends what no client should send.
+    /// A client sends what no client should send. Amount: what.
     Misbehave,
+    /// A person leaves the room, and comes back when this ends.
+    Leave,
+    /// A publisher mutes a track until this ends. Amount: the mid.
+    Mute,
+    /// A viewer sends no feedback, like a page that sleeps.
+    Sleep,
+    /// A viewer unsubscribes from a track, and subscribes again when this ends. Amount: which one.
+    Unsubscribe,
+    /// A viewer pauses a subscription. Amount: which one.
+    Pause,
+    /// A viewer wants only the lowest layer of a track. Amount: which one.
+    Narrow,
+    /// A publisher ends a track, and publishes it again when this ends. Amount: the mid.
+    Unpublish,
+    /// A person sends messages. Amount: how many.
+    Message,
 }
 
 /// One fault.
@@ -84,7 +100,7 @@ pub enum FaultError {
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [FaultKind; 21] = [
+    pub const ALL: [FaultKind; 29] = [
         FaultKind::Delay,
         FaultKind::Jitter,
         FaultKind::Loss,
@@ -106,6 +122,14 @@ impl FaultKind {
         FaultKind::StoreDemoted,
         FaultKind::WrongClock,
         FaultKind::Misbehave,
+        FaultKind::Leave,
+        FaultKind::Mute,
+        FaultKind::Sleep,
+        FaultKind::Unsubscribe,
+        FaultKind::Pause,
+        FaultKind::Narrow,
+        FaultKind::Unpublish,
+        FaultKind::Message,
     ];
 
     /// Name of the kind in schedules and tables.
@@ -132,7 +156,36 @@ impl FaultKind {
             FaultKind::StoreDemoted => "store-demoted",
             FaultKind::WrongClock => "wrong-clock",
             FaultKind::Misbehave => "misbehave",
+            FaultKind::Leave => "leave",
+            FaultKind::Mute => "mute",
+            FaultKind::Sleep => "sleep",
+            FaultKind::Unsubscribe => "unsubscribe",
+            FaultKind::Pause => "pause",
+            FaultKind::Narrow => "narrow",
+            FaultKind::Unpublish => "unpublish",
+            FaultKind::Message => "message",
         }
+    }
+
+    /// True if the target is a person.
+    pub fn is_of_person(self) -> bool {
+        use FaultKind::{
+            DeadNode, DeadServer, FullSocket, LateTimers, Partition, StalledShard, StoreAway,
+            StoreDemoted, StoreSlow, WrongClock,
+        };
+        !matches!(
+            self,
+            DeadNode
+                | DeadServer
+                | FullSocket
+                | LateTimers
+                | Partition
+                | StalledShard
+                | StoreAway
+                | StoreDemoted
+                | StoreSlow
+                | WrongClock
+        )
     }
 
     /// Index into tables by kind.

@@ -12,5 +12,10 @@ pub mod schedule; // the faults of a run, and their reduction to a short list
 pub mod coverage; // table of faults and the states that they met
 pub mod network; // datagrams between hosts: delay, loss, rate, cuts
 pub mod dtls; // a handshake in the place of DTLS
+pub mod pipes; // ordered connections between hosts, which can be cut
+pub mod violation; // an invariant that does not hold
 pub mod client; // a client: what a browser does on the wire
-pub mod world; // a node, people and faults, with the invariants
+pub mod node; // a data plane
+pub mod server; // a signaling server
+pub mod store; // the store of the servers
+pub mod world; // nodes, servers, people and faults, with the invariants

@@ -52,17 +52,11 @@ struct Summary {
     holes: usize,
 }
 
-const PEOPLE: u32 = 12;
-const PUBLISHERS: u32 = 5;
-const SHARDS: u16 = 2;
-
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     let size = Size {
-        shards: SHARDS,
-        people: PEOPLE,
-        publishers: PUBLISHERS,
         lasts: Duration::from_secs(options.seconds),
+        ..Size::default()
     };
     let given = match &options.schedule {
         Some(path) => {
@@ -88,7 +82,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         let outcome = run(seed, size, &schedule)?;
         summary.seeds += 1;
-        summary.virtual_seconds += options.seconds;
+        summary.virtual_seconds += size.virtual_time().as_secs();
         summary.frames += outcome.frames;
         summary.violations += outcome.violations.len();
         coverage.add(&outcome.coverage);
@@ -96,7 +90,7 @@ fn main() -> anyhow::Result<ExitCode> {
         println!("seed {number}: {}", outcome.digest);
         if options.twice {
             let again = run(seed, size, &schedule)?.digest;
-            summary.virtual_seconds += options.seconds;
+            summary.virtual_seconds += size.virtual_time().as_secs();
             if again != outcome.digest {
                 summary.different_hashes += 1;
                 println!("seed {number}: {again} the second time");

@@ -10,13 +10,20 @@ use crate::history::{Kind, Layer, Source, Track};
 use crate::ids::{NodeId, TrackId};
 
 /// A command as a request of the schema.
-pub(super) enum Request {
+pub enum Request {
+    /// `PutPublish` of the schema.
     PutPublish(wire::PutPublishRequest),
+    /// `PutSubscribe` of the schema.
     PutSubscribe(wire::PutSubscribeRequest),
+    /// `PutSubscriptions` of the schema.
     PutSubscriptions(wire::PutSubscriptionsRequest),
+    /// `PutAnswer` of the schema.
     PutAnswer(wire::PutAnswerRequest),
+    /// `AddCandidate` of the schema.
     AddCandidate(wire::AddCandidateRequest),
+    /// `Annotate` of the schema.
     Annotate(wire::AnnotateRequest),
+    /// `CloseSession` of the schema.
     CloseSession(wire::CloseSessionRequest),
 }
 
@@ -130,7 +137,7 @@ fn wire_kind(kind: Kind) -> wire::Kind {
 }
 
 /// Converts the answer of a node. Tracks with ids of another format are ignored.
-pub(super) fn answer(reply: wire::PutPublishReply) -> Done {
+pub fn answer(reply: wire::PutPublishReply) -> Done {
     let playable = |track: wire::PublishedTrack| {
         let (track, rids) = (track.track.parse().ok()?, track.rids);
         Some(Playable { track, rids })
@@ -143,7 +150,7 @@ pub(super) fn answer(reply: wire::PutPublishReply) -> Done {
 
 /// Converts a session. `None` if its id has another format: another control plane created it, and
 /// it is left alone.
-pub(super) fn session(node: &NodeId, held: wire::Session) -> Option<HeldSession> {
+pub fn session(node: &NodeId, held: wire::Session) -> Option<HeldSession> {
     let Ok(session) = held.session.parse() else {
         tracing::warn!(session = %held.session, "node: ignoring a session of another control plane");
         return None;
@@ -213,7 +220,7 @@ fn offer(offer: wire::Offer) -> Offer {
 }
 
 /// Converts an event. `None` if rooms do not need it, or if its ids have another format.
-pub(super) fn event(event: wire::event::Event) -> Option<NodeEvent> {
+pub fn event(event: wire::event::Event) -> Option<NodeEvent> {
     use wire::event::Event;
     Some(match event {
         Event::Hello(_) => return None,

@@ -7,7 +7,7 @@ mod annotation; // bytes that a node keeps with a session and never reads
 mod session; // types of sessions and their parts
 mod command; // commands to a node and their results
 mod event; // events of a node
-mod convert; // schema types <-> our types
+pub mod convert; // schema types <-> our types
 mod registry; // list of nodes
 mod connection; // the connection to one node, and its supervision
 

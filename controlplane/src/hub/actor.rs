@@ -12,7 +12,7 @@ use super::audience::Audience;
 use super::effect::{Answer, Effect, Input, JoinReads, ReadAgain, Time};
 use super::input::RoomInput;
 use crate::fleet::HeldSession;
-use crate::history::{Entry, Missed};
+use crate::history::{Entry, Missed, Roster};
 use crate::ids::{Epoch, NodeId, ParticipantId, SessionId, TrackId};
 use crate::limits::JOINING_REQUESTS;
 use crate::room::{
@@ -22,7 +22,7 @@ use crate::room::{
 use crate::store::{Appended, RoomUpdate, Stored};
 
 /// One room with its sockets. Owned by the task of the room.
-pub(super) struct Actor {
+pub struct Actor {
     room: Room,
     audience: Audience,
     /// Appends without an offset, in order. The store has not answered them.
@@ -62,7 +62,8 @@ struct JoinInProgress {
 }
 
 impl Actor {
-    pub(super) fn new(room: Room) -> Self {
+    /// An actor of `room`, without sockets.
+    pub fn new(room: Room) -> Self {
         let mut actor = Self {
             room,
             audience: Audience::default(),
@@ -77,7 +78,7 @@ impl Actor {
     }
 
     /// Handles an input. Broadcasts to sockets leave with [`Actor::flush`].
-    pub(super) fn handle(&mut self, input: Input, time: Time) {
+    pub fn handle(&mut self, input: Input, time: Time) {
         let now = time.now;
         match input {
             Input::Room(input) => self.handle_room_input(input, time),
@@ -93,25 +94,25 @@ impl Actor {
     }
 
     /// The next effect for the task.
-    pub(super) fn poll_effect(&mut self) -> Option<Effect> {
+    pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
     /// Time by which the task must call [`Actor::handle`] with [`Input::Timeout`], and
     /// [`Actor::flush`].
-    pub(super) fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
+    pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let room = self.room.poll_timeout(now);
         let audience = self.audience.poll_timeout(now);
         room.into_iter().chain(audience).min()
     }
 
     /// Sends buffered broadcasts whose time has come.
-    pub(super) fn flush(&mut self, now: Instant) {
+    pub fn flush(&mut self, now: Instant) {
         self.audience.handle_timeout(now);
     }
 
     /// True if the room has no work, now or later, unless another input comes.
-    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
+    pub fn is_idle(&mut self, now: Instant) -> bool {
         self.room.is_idle(now)
             && self.appends_in_flight.is_empty()
             && self.awaited_entries.is_empty()
@@ -120,23 +121,28 @@ impl Actor {
             && self.effects.is_empty()
     }
 
+    /// Participants and tracks, as this server knows them, with the epoch of the history.
+    pub fn roster(&self) -> (&Epoch, &Roster) {
+        (self.room.epoch(), self.room.roster())
+    }
+
     /// Number of appends that the store has not answered.
-    pub(super) fn appends_in_flight(&self) -> usize {
+    pub fn appends_in_flight(&self) -> usize {
         self.appends_in_flight.len()
     }
 
     /// Number of participants that this server serves.
-    pub(super) fn members(&self) -> usize {
+    pub fn members(&self) -> usize {
         self.room.members()
     }
 
     /// Tracks whose audio levels go to this room.
-    pub(super) fn tracks(&self) -> Vec<TrackId> {
+    pub fn tracks(&self) -> Vec<TrackId> {
         self.room.tracks()
     }
 
     /// Sessions of this server's participants, by node.
-    pub(super) fn sessions_by_node(&self) -> BTreeMap<NodeId, Vec<SessionId>> {
+    pub fn sessions_by_node(&self) -> BTreeMap<NodeId, Vec<SessionId>> {
         self.room.sessions_by_node()
     }
 

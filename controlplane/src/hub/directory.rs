@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::input::RoomInput;
-use super::routes::Routes;
+use super::routes::{Routes, sessions_by_room};
 use crate::fleet::{Command, Done, Fleet, HeldSession, NodeError, NodeEvent, NodeUpdate, Update};
 use crate::ids::{NodeId, RoomName, TrackId};
 use crate::limits::{NODE_WAIT_TIME, REPORT_TIME, ROOM_INPUTS};
@@ -173,23 +173,7 @@ impl Hub {
             facts.media = Media::Up;
             facts.turn_urls = Arc::clone(urls);
         }
-        let mut by_room: HashMap<RoomName, Vec<HeldSession>> = HashMap::new();
-        for room in self.room_names() {
-            by_room.insert(room, Vec::new());
-        }
-        for held in sessions {
-            let Some(annotation) = &held.annotation else {
-                tracing::warn!(%node, session = %held.session, "node: ignoring a session of another control plane");
-                continue;
-            };
-            let room = annotation.room.clone();
-            match by_room.get_mut(&room) {
-                Some(sessions) => sessions.push(held),
-                // Session of another server.
-                None if self.room_config.is_shared && held.owner != self.room_config.owner => {}
-                None => drop(by_room.insert(room, vec![held])),
-            }
-        }
+        let by_room = sessions_by_room(self.room_names(), sessions, &self.room_config);
         for (room, sessions) in by_room {
             let input = RoomInput::NodeSynced {
                 node: node.clone(),

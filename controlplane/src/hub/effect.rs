@@ -14,16 +14,16 @@ use crate::store::{Appended, RoomUpdate, StoreError};
 
 /// Time of an input, by two clocks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Time {
+pub struct Time {
     /// Time of the monotonic clock.
-    pub(super) now: Instant,
+    pub now: Instant,
     /// Wall clock, seconds since 1970.
-    pub(super) unix_s: u64,
+    pub unix_s: u64,
 }
 
 /// An input of the actor.
 #[derive(Debug)]
-pub(super) enum Input {
+pub enum Input {
     /// An input from sockets, nodes or the admin API.
     Room(RoomInput),
     /// The next event of the store's reader; `None`: the reader ended.
@@ -38,13 +38,16 @@ pub(super) enum Input {
 
 /// An effect that the task executes.
 #[derive(Debug)]
-pub(super) enum Effect {
+pub enum Effect {
     /// Append to the history. Answer: [`Answer::Appended`].
     Append(Append),
     /// Wait until the store has confirmed an event. Answer: [`Answer::Stored`].
     Await {
+        /// Resolves when the store has the event.
         stored: oneshot::Receiver<()>,
+        /// Offset of the event.
         offset: u64,
+        /// Handed back with the result.
         then: Then,
     },
     /// Send a message outside the history to all servers of the room.
@@ -53,62 +56,91 @@ pub(super) enum Effect {
     ReadForJoin(JoinReads),
     /// Open the room in the store again, and read the events after `offset`. Answer:
     /// [`Answer::ReadAgain`].
-    ReadAgain { epoch: Epoch, offset: u64 },
+    ReadAgain {
+        /// Epoch of the history that was read so far.
+        epoch: Epoch,
+        /// Offset of its last event.
+        offset: u64,
+    },
     /// Renew the presence of participants, and look for absent ones. Answer: [`Answer::Absent`].
     Presence(Vec<ParticipantId>),
     /// Send a command to a node. The result comes as [`RoomInput::Replied`].
     Call {
+        /// The node that receives the command.
         node: NodeId,
+        /// The session of the command.
         session: SessionId,
+        /// The command to send.
         command: Command,
     },
     /// Become the owner of these sessions: this server's lease keeps them.
     TakeLease {
+        /// The node that has the sessions.
         node: NodeId,
+        /// The publish and subscribe session.
         sessions: [SessionId; 2],
     },
     /// Route events of a participant's sessions to this room, or stop that.
     RouteEvents {
+        /// The participant of the sessions.
         participant: ParticipantId,
+        /// True: route them to this room.
         here: bool,
     },
     /// Route audio levels of a track to this room, or stop that.
-    RouteLevels { track: TrackId, here: bool },
+    RouteLevels {
+        /// The track of the levels.
+        track: TrackId,
+        /// True: route them to this room.
+        here: bool,
+    },
 }
 
 /// What must be read for a join.
 #[derive(Debug)]
-pub(super) struct JoinReads {
-    pub(super) socket: SocketId,
+pub struct JoinReads {
+    /// Socket of the join.
+    pub socket: SocketId,
     /// Last event that the client received: later events are read.
-    pub(super) seen: Option<(Epoch, u64)>,
+    pub seen: Option<(Epoch, u64)>,
     /// Sessions that this server takes over.
-    pub(super) claimed: Option<Sessions>,
+    pub claimed: Option<Sessions>,
 }
 
 /// The result of an effect.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub enum Answer {
+    /// Result of [`Effect::Append`].
     Appended(Result<Appended, StoreError>),
+    /// Result of [`Effect::Await`].
     Stored(Then, Result<u64, StoreError>),
+    /// Result of [`Effect::ReadForJoin`].
     ReadForJoin {
+        /// Socket of the join.
         socket: SocketId,
+        /// The history since the resume point.
         missed: Missed,
+        /// Sessions of the participant on its node.
         sessions: Vec<HeldSession>,
     },
+    /// Result of [`Effect::ReadAgain`].
     ReadAgain(ReadAgain),
+    /// Result of [`Effect::Presence`].
     Absent(Vec<Participant>),
 }
 
 /// What was read when the room was opened again.
 #[derive(Debug)]
-pub(super) enum ReadAgain {
+pub enum ReadAgain {
     /// The history continues with these events.
     Entries(Vec<Arc<Entry>>),
     /// The history started over.
     Restarted {
+        /// Epoch of the new history.
         epoch: Epoch,
+        /// Participants in the new history.
         roster: Roster,
+        /// Events of the new history that readers did not receive.
         missed: MissedByRestart,
     },
 }

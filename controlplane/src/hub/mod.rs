@@ -9,15 +9,20 @@ mod routes; // routing of events to rooms
 mod directory; // finds or starts a room's task
 mod effect; // inputs and effects of an actor
 mod actor; // sans-IO state of a room and its sockets
+mod absence; // participants without a server
 mod read; // reads of the store and of nodes
 mod task; // tokio task that runs an actor
 
 use std::sync::Arc;
 
+pub use absence::{NodeSessions, sessions_of, unleased};
+pub use actor::Actor;
 pub use dialect::{Dialect, Frame};
 pub use directory::Hub;
+pub use effect::{Answer, Effect, Input, JoinReads, ReadAgain, Time};
 pub use input::RoomInput;
 pub use outbox::{Ending, EndingReader, Outbox, OutboxReader, ToSocket, outbox};
+pub use routes::{Routes, sessions_by_room};
 
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;

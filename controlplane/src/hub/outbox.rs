@@ -153,23 +153,26 @@ impl OutboxReader {
     /// Waits for items, and swaps all of them into `items`, which must be empty. False if the queue
     /// is empty and all senders are gone.
     pub async fn next(&mut self, items: &mut VecDeque<ToSocket>) -> bool {
-        debug_assert!(items.is_empty());
         loop {
-            {
-                let mut state = self.0.state();
-                if !state.items.is_empty() {
-                    state.bytes = 0;
-                    items.shrink_to(KEPT_MESSAGES);
-                    std::mem::swap(&mut state.items, items);
-                    return true;
-                }
-                if state.sender == End::Closed {
-                    return false;
-                }
+            if let Some(is_open) = self.try_next(items) {
+                return is_open;
             }
             // If an item was queued meanwhile, the permit is set already.
             self.0.queued.notified().await;
         }
+    }
+
+    /// [`next`](Self::next) without waiting; `None` if there is nothing yet.
+    pub fn try_next(&mut self, items: &mut VecDeque<ToSocket>) -> Option<bool> {
+        debug_assert!(items.is_empty());
+        let mut state = self.0.state();
+        if !state.items.is_empty() {
+            state.bytes = 0;
+            items.shrink_to(KEPT_MESSAGES);
+            std::mem::swap(&mut state.items, items);
+            return Some(true);
+        }
+        (state.sender == End::Closed).then_some(false)
     }
 }
 
@@ -177,11 +180,16 @@ impl EndingReader {
     /// Waits for the reason to end. It comes once.
     pub async fn recv(&mut self) -> Ending {
         loop {
-            if let Some(ending) = self.0.state().ending.take() {
+            if let Some(ending) = self.try_recv() {
                 return ending;
             }
             self.0.ended.notified().await;
         }
+    }
+
+    /// The reason to end, if it has come.
+    pub fn try_recv(&mut self) -> Option<Ending> {
+        self.0.state().ending.take()
     }
 }
 

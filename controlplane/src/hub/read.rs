@@ -1,16 +1,17 @@
 //! Reads from the store and from nodes for the task of a room. They run concurrently with the
 //! room's other work.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::absence::{NodeSessions, sessions_of, unleased};
 use super::directory::Hub;
 use super::effect::{Answer, JoinReads, ReadAgain};
 use crate::fleet::HeldSession;
 use crate::history::{Missed, MissedByRestart, Participant, Restart, Roster};
-use crate::ids::{Epoch, NodeId, ParticipantId, RoomName, SessionId};
+use crate::ids::{Epoch, NodeId, ParticipantId, RoomName};
 use crate::limits::PRESENCE_TIME;
 use crate::room::{Media, Sessions};
 use crate::store::RoomUpdate;
@@ -131,39 +132,23 @@ pub(super) async fn absent(
     }
 }
 
-/// Keeps those participants of `absent` whose sessions have no valid lease. A server without
-/// connection to the store still serves its participants and renews its leases.
-async fn without_lease(
-    hub: &Hub,
-    name: &RoomName,
-    mut absent: Vec<Participant>,
-) -> Vec<Participant> {
+/// Asks the nodes of `absent` for their sessions. Returns those without a lease.
+async fn without_lease(hub: &Hub, name: &RoomName, absent: Vec<Participant>) -> Vec<Participant> {
     let facts = hub.node_facts();
     let is_there = |node: &NodeId| facts.get(node).is_none_or(|f| f.media == Media::Up);
-    let mut nodes: Vec<NodeId> = absent.iter().map(|p| p.node.clone()).collect();
-    nodes.sort();
-    nodes.dedup();
-    let owner = &hub.room_config.owner;
-    let mut leased: HashSet<ParticipantId> = HashSet::new();
-    for node in nodes {
-        // A node that is lost or was removed has no sessions.
-        let (true, Some(connection)) = (is_there(&node), hub.fleet.connection(&node)) else {
-            continue;
+    let mut state_by_node = BTreeMap::new();
+    for (node, sessions) in sessions_of(&absent) {
+        let state = match hub.fleet.connection(&node).filter(|_| is_there(&node)) {
+            None => NodeSessions::Gone,
+            Some(connection) => match connection.sessions(&sessions).await {
+                Ok(held) => NodeSessions::Held(held),
+                Err(error) => {
+                    tracing::warn!(room = ?name, %node, %error, "presence of participants on this node is not checked");
+                    NodeSessions::Unknown
+                }
+            },
         };
-        let of_node = absent.iter().filter(|p| p.node == node);
-        let ids: Vec<SessionId> = of_node.flat_map(|p| Sessions::of(p).ids()).collect();
-        match connection.sessions(&ids).await {
-            Ok(held) => {
-                let is_anothers = |held: &HeldSession| held.is_leased && held.owner != *owner;
-                let kept = held.into_iter().filter(is_anothers);
-                leased.extend(kept.map(|held| held.session.participant));
-            }
-            Err(error) => {
-                tracing::warn!(room = ?name, %node, %error, "presence of participants on this node is not checked");
-                absent.retain(|participant| participant.node != node);
-            }
-        }
+        state_by_node.insert(node, state);
     }
-    absent.retain(|participant| !leased.contains(&participant.participant));
-    absent
+    unleased(absent, &state_by_node, &hub.room_config.owner)
 }

@@ -138,6 +138,11 @@ impl Room {
         self.roster.offset()
     }
 
+    /// Participants and tracks after the last event that was handled.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
     /// Ids of the members.
     pub fn member_ids(&self) -> Vec<ParticipantId> {
         self.member_by_id.keys().cloned().collect()

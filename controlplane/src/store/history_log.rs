@@ -18,7 +18,15 @@ pub(super) struct HistoryLog {
     epoch: Epoch,
     offset: u64,
     history: VecDeque<Arc<Entry>>,
-    readers: Vec<mpsc::Sender<RoomUpdate>>,
+    readers: Vec<Reader>,
+}
+
+/// A reader of the room.
+#[derive(Debug)]
+struct Reader {
+    /// Number of the server of the reader; see [`HistoryLog::send_to_others`].
+    server: u32,
+    updates: mpsc::Sender<RoomUpdate>,
 }
 
 impl HistoryLog {
@@ -70,14 +78,21 @@ impl HistoryLog {
     pub(super) fn publish(&mut self, message: Arc<Ephemeral>) {
         for reader in &self.readers {
             // A closed reader is removed with the next event.
-            let _ = reader.try_send(RoomUpdate::Message(Arc::clone(&message)));
+            let _ = reader.updates.try_send(RoomUpdate::Message(Arc::clone(&message)));
         }
     }
 
     /// Sends `updates` to every reader. A reader with a full queue is removed.
     pub(super) fn send(&mut self, updates: &RoomUpdate) {
         self.readers
-            .retain(|reader| reader.try_send(updates.clone()).is_ok());
+            .retain(|reader| reader.updates.try_send(updates.clone()).is_ok());
+    }
+
+    /// Sends `update` to the readers of all servers but `server`. A reader with a full queue is removed.
+    pub(super) fn send_to_others(&mut self, server: u32, update: &RoomUpdate) {
+        self.readers.retain(|reader| {
+            reader.server == server || reader.updates.try_send(update.clone()).is_ok()
+        });
     }
 
     /// Events after `offset` of `epoch`.
@@ -90,16 +105,16 @@ impl HistoryLog {
         Missed::Entries(self.history.iter().skip(seen).cloned().collect())
     }
 
-    /// Adds a reader, which gets every later event.
-    pub(super) fn add_reader(&mut self) -> mpsc::Receiver<RoomUpdate> {
-        let (reader, entries) = mpsc::channel(HISTORY_EVENTS);
-        self.readers.push(reader);
+    /// Adds a reader of `server`, which gets every later event.
+    pub(super) fn add_reader(&mut self, server: u32) -> mpsc::Receiver<RoomUpdate> {
+        let (updates, entries) = mpsc::channel(HISTORY_EVENTS);
+        self.readers.push(Reader { server, updates });
         entries
     }
 
     /// True while the room has a reader.
     pub(super) fn has_reader(&mut self) -> bool {
-        self.readers.retain(|reader| !reader.is_closed());
+        self.readers.retain(|reader| !reader.updates.is_closed());
         !self.readers.is_empty()
     }
 

@@ -202,7 +202,8 @@ impl DataPlane for Service {
     }
 }
 
-fn status(error: CommandError) -> Status {
+/// The gRPC status of an error.
+pub fn status(error: CommandError) -> Status {
     let message = error.to_string();
     match error {
         CommandError::UnknownSession(_) => Status::not_found(message),

@@ -3,7 +3,7 @@
 
 mod convert; // gRPC messages to our types and back
 mod directory; // sessions and tracks by name
-mod grpc; // gRPC service
+pub mod grpc; // gRPC service
 mod lease; // leases: sessions end when their server is gone
 mod http; // metrics and health
 mod mail; // messages of shards

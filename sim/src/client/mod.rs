@@ -9,3 +9,6 @@ pub mod transport; // ICE, the handshake and SRTP of one session
 pub mod source; // media that a publisher sends
 pub mod sink; // media that a viewer receives
 pub mod session; // a publish or subscribe session of a client
+pub mod frames; // WebSocket frames of a server
+pub mod roster; // participants, as a client knows them
+pub mod signaling; // signaling messages

@@ -72,6 +72,15 @@ impl Session {
         }
     }
 
+    /// Stops or starts the media of the m-line `mid` of a session that publishes.
+    pub fn set_muted(&mut self, mid: usize, is_muted: bool) {
+        if let Media::Publish { sources, .. } = &mut self.media
+            && let Some(source) = sources.get_mut(mid)
+        {
+            source.is_muted = is_muted;
+        }
+    }
+
     /// Handles the answer to our offer.
     pub fn answered(&mut self, answer: &str, now: Time) {
         let remote = Remote::read(answer);

@@ -14,6 +14,7 @@ use super::sdp::{Remote, TRANSPORT_WIDE};
 use super::stamp::Stamp;
 use super::transport::{Rtp, Transport};
 use crate::clock::Time;
+use crate::coverage::State;
 
 /// Everything that a viewer receives in one session.
 pub struct Sink {
@@ -30,6 +31,10 @@ pub struct Sink {
     next_report: Time,
     /// True while the viewer sends no feedback, like a page that sleeps.
     pub is_asleep: bool,
+    /// Time of the latest frame that was decoded, by track.
+    decoded_at: BTreeMap<u32, Time>,
+    /// Time of the latest padding, with which the other side probes.
+    padding_at: Time,
 }
 
 /// What an SSRC carries.
@@ -58,6 +63,8 @@ struct Stream {
     decoded: Option<(u32, u8, u32)>,
     /// Number of decoded frames.
     frames: u64,
+    /// Time of the latest change of the layer.
+    switched_at: Option<Time>,
     /// First packet since the last decoded frame.
     stuck_since: Option<Time>,
     asked_for_key: Option<Time>,
@@ -108,6 +115,8 @@ impl Sink {
             next_feedback: Time::ZERO,
             next_report: Time::ZERO,
             is_asleep: false,
+            decoded_at: BTreeMap::new(),
+            padding_at: Time::ZERO,
         }
     }
 
@@ -169,6 +178,9 @@ impl Sink {
             }
         }
         let stamped = self.stamp(rtp);
+        if stamped.is_none() {
+            self.padding_at = now;
+        }
         let is_rtx = self.is_rtx(rtp.header.ssrc);
         let is_video = self.is_video(rtp.header.ssrc);
         if !is_rtx {
@@ -179,8 +191,37 @@ impl Sink {
         if let Some((ssrc, index, stamp)) = stamped {
             let stream = self.streams.entry(ssrc).or_default();
             stream.missing.remove(&index);
-            stream.take(stamp, now);
+            if stream.take(stamp, now) {
+                self.decoded_at.insert(stamp.track, now);
+            }
         }
+    }
+
+    /// What the viewer is in the middle of; `None`: media flows.
+    pub fn state(&self, now: Time) -> Option<State> {
+        let video = || self.streams.values().filter(|stream| stream.is_video);
+        let switched = |stream: &Stream| {
+            let at = stream.switched_at;
+            at.is_some_and(|at| now.since(at) < KEY_PAUSE)
+        };
+        if self.is_asleep || self.streams.is_empty() {
+            Some(State::Idle)
+        } else if video().any(|stream| stream.frames == 0 && stream.received > 0) {
+            Some(State::AwaitingKeyframe)
+        } else if video().any(switched) {
+            Some(State::SwitchingLayer)
+        } else if self.streams.values().any(|stream| !stream.missing.is_empty()) {
+            Some(State::Resending)
+        } else if now.since(self.padding_at) < KEY_PAUSE && self.padding_at > Time::ZERO {
+            Some(State::Probing)
+        } else {
+            None
+        }
+    }
+
+    /// Time of the latest frame of `track` that was decoded.
+    pub fn decoded_at(&self, track: u32) -> Option<Time> {
+        self.decoded_at.get(&track).copied()
     }
 
     /// Handles RTCP of the other side.
@@ -284,18 +325,18 @@ impl Stream {
         self.highest = self.highest.max(Some(index));
     }
 
-    /// Adds a packet to its frame.
-    fn take(&mut self, stamp: Stamp, now: Time) {
+    /// Adds a packet to its frame. True if a frame was decoded.
+    fn take(&mut self, stamp: Stamp, now: Time) -> bool {
         if !self.is_video {
             self.frames += 1;
-            return;
+            return true;
         }
         let place = (stamp.track, stamp.layer, stamp.frame);
         let is_old = |(track, layer, frame): (u32, u8, u32)| {
             (track, layer) == (stamp.track, stamp.layer) && stamp.frame <= frame
         };
         if self.decoded.is_some_and(is_old) {
-            return;
+            return false;
         }
         self.stuck_since.get_or_insert(now);
         let parts = self.frames_by_place.entry(place).or_default();
@@ -303,16 +344,21 @@ impl Stream {
         parts.is_complete = parts.got == (1 << stamp.parts) - 1;
         let is_complete = parts.is_complete;
         let before = (stamp.track, stamp.layer, stamp.frame.wrapping_sub(1));
-        if is_complete && (stamp.is_key || self.decoded == Some(before)) {
+        let is_decoded = is_complete && (stamp.is_key || self.decoded == Some(before));
+        if is_decoded {
             self.decode(place, now);
         }
         while self.frames_by_place.len() > MAX_FRAMES {
             self.frames_by_place.pop_first();
         }
+        is_decoded
     }
 
     /// Decodes a frame, and the later ones that waited for it.
     fn decode(&mut self, (track, layer, frame): (u32, u8, u32), now: Time) {
+        if self.decoded.is_some_and(|(_, before, _)| before != layer) {
+            self.switched_at = Some(now);
+        }
         let mut last = frame;
         self.frames += 1;
         let next = |frame| (track, layer, frame + 1);

@@ -116,6 +116,11 @@ impl Transport {
         self.local
     }
 
+    /// Address of the other side, if its SDP is known.
+    pub fn server(&self) -> Option<SocketAddr> {
+        self.server
+    }
+
     /// Continues from another address.
     pub fn roam(&mut self, local: SocketAddr, now: Time) {
         self.local = local;

@@ -1,45 +1,45 @@
-//! A world: a node, people who publish and view, the network between them, faults, and the invariants.
+//! A world: nodes, servers, a store, people in rooms, the network between them, faults, and the invariants.
 //!
 //! [`World::run`] takes events in the order of their time until the end. Everything that is sent and decided goes into the
 //! hash.
 
 mod draw; // faults of a seed
-mod violation; // an invariant that does not hold
-mod node; // a data plane: its shards and its control thread
-mod person; // a participant: two sessions
+mod size; // size of a world
+mod person; // a participant: signaling and two sessions
+mod acts; // what people do, and faults that begin and end
+mod misbehave; // what no client should send
+mod paths; // conditions of the paths of people
+mod hosts; // servers and nodes that end and start
+mod traffic; // messages and datagrams between hosts
 mod witness; // invariants 1 to 3, on what a viewer is sent
+mod check; // invariants that are looked at from time to time
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
-use spillway_wire::dataplane as proto;
+use spillway_controlplane::auth::Keys;
+use spillway_controlplane::ids::NodeId;
 
-use crate::clock::{Clock, START_UNIX_S, Time};
+use crate::clock::{Clock, START_UNIX_S, Time, thread_now};
 use crate::coverage::Coverage;
 use crate::events::Events;
-use crate::fault::{Fault, FaultKind};
+use crate::fault::Fault;
 use crate::hash::{RunDigest, RunHash};
-use crate::network::{Bursts, Conditions, Counts, Datagram, Direction, Network, Rate};
-use crate::rng::{Chance, Seed};
+use crate::network::{Counts, Network};
+use crate::node::Node;
+use crate::pipes::Pipes;
+use crate::rng::{Rng, Seed};
 use crate::schedule::Schedule;
+use crate::server::Server;
+use crate::store::StoreHost;
+use crate::violation::Violation;
+use check::Checks;
 pub use draw::{POSSIBLE, draw};
-use node::{Node, Reply};
-use person::Person;
-pub use violation::Violation;
-
-/// Size of a world.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
-    /// Number of shards of the node.
-    pub shards: u16,
-    /// Number of people.
-    pub people: u32,
-    /// How many of them publish.
-    pub publishers: u32,
-    /// Time from start to end.
-    pub lasts: Duration,
-}
+use person::{Person, TrackNames};
+pub use size::Size;
+use traffic::{InFlight, Message};
 
 /// Result of a run.
 #[derive(Debug, Clone)]
@@ -54,83 +54,156 @@ pub struct Outcome {
     pub coverage: Coverage,
     /// Number of frames that viewers decoded, of all together.
     pub frames: u64,
+    /// Lines of the log, if it was wanted.
+    pub log: Vec<String>,
 }
 
 /// A world that runs.
 pub struct World {
     size: Size,
+    seed: Seed,
     clock: Clock,
     network: Network,
-    node: Node,
+    pipes: Pipes<Message>,
+    nodes: Vec<NodeHost>,
+    servers: Vec<ServerHost>,
+    store: StoreHost,
     people: Vec<Person>,
+    keys: Arc<Keys>,
     /// Person and session of each address: 0 publishes, 1 views.
     session_by_addr: BTreeMap<SocketAddr, (usize, usize)>,
+    track_names: TrackNames,
+    in_flight: InFlight,
+    next_socket: u64,
     changes: Events<Change>,
     active: Vec<Fault>,
+    last_calm: LastCalm,
+    rng: Rng,
     hash: RunHash,
     coverage: Coverage,
+    checks: Checks,
     violations: Vec<Violation>,
+    log: Option<VecDeque<String>>,
+}
+
+/// A place for a node. The node may be down.
+struct NodeHost {
+    name: NodeId,
+    addr: SocketAddr,
+    node: Option<Node>,
+    /// How often the node started.
+    life: u32,
+}
+
+/// A place for a server. The server may be down.
+struct ServerHost {
+    server: Option<Server>,
+    /// How often the server started.
+    life: u32,
+}
+
+/// End of the last fault of each host.
+#[derive(Default)]
+struct LastCalm {
+    nodes: BTreeMap<usize, Time>,
+    servers: BTreeMap<usize, Time>,
+    store: Time,
 }
 
 /// Something that the world does at a certain time.
 #[derive(Debug, Clone, Copy)]
 enum Change {
-    Joins(usize),
+    Enters(usize),
     Begins(Fault),
     Ends(Fault),
+    /// Connections between a server and a node that were cut for too long break.
+    Breaks(usize, usize),
+    /// The server notices that a socket is gone.
+    SocketGone(usize, u64),
+    /// The invariants are looked at.
+    Looks,
+    /// Everybody leaves, but one in each room.
+    Empties,
+    /// A person leaves for good.
+    Goes(usize),
 }
 
-/// Path of all clients without faults.
-const USUAL: Conditions = Conditions::steady(Duration::from_millis(15));
 /// Steps at one time after which the world does not come to rest.
 const MAX_STEPS: u32 = 1_000;
 /// Violations after which a run ends.
 const MAX_VIOLATIONS: usize = 16;
-/// Address of the node.
-const NODE: ([u8; 4], u16) = ([10, 0, 0, 1], 7_882);
+/// Lines of the log that are kept.
+const MAX_LOG: usize = 400_000;
 
 impl World {
     /// A world with the faults in `schedule`.
+    ///
+    /// # Errors
+    ///
+    /// A node cannot be started: the process has no descriptors left.
     pub fn new(seed: Seed, size: Size, schedule: &Schedule) -> anyhow::Result<Self> {
         // The second call in a process changes nothing: all runs have the same start.
-        let wall = UNIX_EPOCH + Duration::from_secs(START_UNIX_S);
+        let wall = UNIX_EPOCH + std::time::Duration::from_secs(START_UNIX_S);
         str0m::set_time_origin(Time::ZERO.instant(), wall);
-        // The session library draws from the generator of the thread.
+        // Libraries draw from the generators of the thread.
         fastrand::seed(seed.number("session library"));
-        let node = Node::start(SocketAddr::from(NODE), size.shards, seed, Time::ZERO)?;
+        spillway_controlplane::entropy::seed_thread(seed.number("control plane"));
+        let keys = Keys::new(vec!["key:0123456789abcdef0123456789abcdef".parse()?]);
+        let keys = Arc::new(keys.expect("one key"));
         let mut changes = Events::default();
-        let mut rng = seed.stream("joins");
-        for person in 0..size.people as usize {
-            changes.add(Time::from_ms(rng.below(2_000)), Change::Joins(person));
+        let mut rng = seed.stream("world");
+        for person in 0..size.people() {
+            changes.add(Time::from_ms(rng.below(2_000)), Change::Enters(person));
         }
         for fault in schedule.faults() {
             changes.add(fault.at, Change::Begins(*fault));
             changes.add(fault.ends_at(), Change::Ends(*fault));
         }
-        let people = 0..size.people;
-        Ok(Self {
+        changes.add(Time::from_ms(100), Change::Looks);
+        changes.add(Time::ZERO + size.lasts, Change::Empties);
+        let people = (0..size.people()).map(|number| {
+            let (room, place) = (number / size.people_per_room, number % size.people_per_room);
+            Person::new(number, (room, place < size.publishers), seed, &keys)
+        });
+        let mut world = Self {
             size,
+            seed,
             clock: Clock::default(),
-            network: Network::new(seed, USUAL),
-            node,
-            people: people
-                .map(|number| Person::new(number, number < size.publishers, seed))
-                .collect(),
+            network: Network::new(seed, paths::USUAL),
+            pipes: Pipes::default(),
+            nodes: Vec::new(),
+            servers: Vec::new(),
+            store: StoreHost::new(thread_now),
+            people: people.collect(),
+            keys,
             session_by_addr: BTreeMap::new(),
+            track_names: TrackNames::new(),
+            in_flight: InFlight::default(),
+            next_socket: 0,
             changes,
             active: Vec::new(),
+            last_calm: LastCalm::default(),
+            rng,
             hash: RunHash::default(),
             coverage: Coverage::default(),
+            checks: Checks::default(),
             violations: Vec::new(),
-        })
+            log: None,
+        };
+        world.clock.advance(Time::ZERO);
+        world.start_hosts()?;
+        Ok(world)
     }
 
-    /// Runs to the end.
+    /// Keeps a readable log of the run.
+    pub fn with_log(mut self) -> Self {
+        self.log = Some(VecDeque::new());
+        self
+    }
+
+    /// Runs to the end: the time of the size, then until everything must be cleaned up.
     pub fn run(mut self) -> Outcome {
-        let end = Time::ZERO + self.size.lasts;
-        for person in 0..self.people.len() {
-            self.name_addresses(person);
-        }
+        let end = Time::ZERO + self.size.lasts + size::AFTERMATH;
         let mut steps = 0;
         while self.violations.len() < MAX_VIOLATIONS {
             self.step();
@@ -140,22 +213,20 @@ impl World {
             }
             steps = if next > now { 0 } else { steps + 1 };
             if steps > MAX_STEPS {
-                self.violations.push(Violation {
-                    at: now,
-                    invariant: 9,
-                    seen: format!("{MAX_STEPS} steps without time passing"),
-                });
+                self.violate(9, format!("{MAX_STEPS} steps without time passing"));
                 break;
             }
             self.clock.advance(next.max(now));
         }
+        self.check_end();
         self.check_network();
         Outcome {
             digest: self.hash.digest(),
+            frames: self.checks.frames + self.frames_now(),
             violations: self.violations,
             network: self.network.counts().clone(),
             coverage: self.coverage,
-            frames: self.people.iter().map(Person::frames).sum(),
+            log: self.log.unwrap_or_default().into(),
         }
     }
 
@@ -163,287 +234,89 @@ impl World {
     fn step(&mut self) {
         let now = self.clock.now();
         while let Some(change) = self.changes.take_due(now) {
-            self.change(change, now);
+            self.change(change);
+        }
+        while let Some((route, message)) = self.pipes.receive(now) {
+            self.dispatch(route, message);
         }
         while let Some(datagram) = self.network.receive(now) {
-            self.deliver(datagram, now);
+            self.deliver(datagram);
         }
-        for person in &mut self.people {
-            person.handle_timeouts(now);
-        }
-        for datagram in self.node.run(now, &mut self.violations) {
-            self.sent_by_node(datagram, now);
-        }
-        while let Some(event) = self.node.poll_event(&mut self.violations, now) {
-            self.on_event(event, now);
-        }
-        while let Some(reply) = self.node.poll_reply() {
-            self.on_reply(reply, now);
-        }
-        self.send_of_people(now);
+        self.run_people();
+        self.run_nodes();
+        self.run_store();
+        self.run_servers();
+        self.send_of_people();
     }
 
     fn next_at(&self) -> Time {
         let people = self.people.iter().filter_map(Person::deadline);
-        let others = [self.changes.next_at(), self.network.next_at()];
-        let others = others.into_iter().flatten();
-        people.chain(others).fold(self.node.next_at(), Time::min)
+        let nodes = self.nodes.iter();
+        let nodes = nodes.filter_map(|host| Some(host.node.as_ref()?.next_at()));
+        let servers = self.servers.iter();
+        let servers = servers.filter_map(|host| host.server.as_ref()?.next_at());
+        let others = [
+            self.changes.next_at(),
+            self.network.next_at(),
+            self.pipes.next_at(),
+            self.store.next_at(),
+        ];
+        let all = people.chain(nodes).chain(servers);
+        let all = all.chain(others.into_iter().flatten());
+        // The end is always among the changes, or has passed.
+        all.min()
+            .unwrap_or(Time::ZERO + self.size.lasts + size::AFTERMATH * 2)
     }
 
-    fn change(&mut self, change: Change, now: Time) {
+    fn change(&mut self, change: Change) {
         match change {
-            Change::Joins(person) => self.join(person, now),
-            Change::Begins(fault) => {
-                self.hash
-                    .record(now, "fault", &[fault.to_string().as_bytes()]);
-                self.active.push(fault);
-                self.apply(fault, now);
+            Change::Enters(person) => self.enter(person),
+            Change::Begins(fault) => self.begin(fault),
+            Change::Ends(fault) => self.end(fault),
+            Change::Breaks(server, node) => self.break_if_cut(server, node),
+            Change::SocketGone(server, socket) => self.lose_socket(server, socket),
+            Change::Looks => {
+                self.look();
+                let next = self.clock.now() + check::INTERVAL;
+                self.changes.add(next, Change::Looks);
             }
-            Change::Ends(fault) => {
-                self.active.retain(|active| *active != fault);
-                self.apply(fault, now);
+            Change::Empties => self.empty(),
+            Change::Goes(person) => self.leave(person),
+        }
+    }
+
+    fn frames_now(&self) -> u64 {
+        let sinks = self.people.iter().filter_map(Person::sink);
+        sinks.map(crate::client::sink::Sink::frames).sum()
+    }
+
+    /// Hashes and logs something.
+    fn record(&mut self, kind: &'static str, parts: &[&[u8]]) {
+        let now = self.clock.now();
+        self.hash.record(now, kind, parts);
+    }
+
+    /// Hashes and logs a text.
+    fn note(&mut self, kind: &'static str, text: impl FnOnce() -> String) {
+        let now = self.clock.now();
+        let text = text();
+        self.hash.record(now, kind, &[text.as_bytes()]);
+        if let Some(log) = &mut self.log {
+            if log.len() == MAX_LOG {
+                log.pop_front();
             }
+            log.push_back(format!("{now} {kind}: {text}"));
         }
     }
 
-    /// Applies all active faults of the target of `fault`, which has just begun or ended.
-    fn apply(&mut self, fault: Fault, now: Time) {
-        match fault.kind {
-            FaultKind::Roam => {
-                if self.active.contains(&fault) {
-                    self.meet(fault, now);
-                    self.roam(fault.target, now);
-                }
-            }
-            FaultKind::FullSocket | FaultKind::StalledShard | FaultKind::LateTimers => {
-                let active: Vec<Fault> = self.active_of(|kind| {
-                    use FaultKind::{FullSocket, LateTimers, StalledShard};
-                    matches!(kind, FullSocket | StalledShard | LateTimers)
-                });
-                self.node.set_faults(&active);
-                self.meet(fault, now);
-            }
-            _ => {
-                self.meet(fault, now);
-                self.set_path(fault.target);
-            }
-        }
-    }
-
-    fn active_of(&self, is_wanted: impl Fn(FaultKind) -> bool) -> Vec<Fault> {
-        let active = self.active.iter().copied();
-        active.filter(|fault| is_wanted(fault.kind)).collect()
-    }
-
-    /// Sets the conditions of a client's paths from the active faults.
-    fn set_path(&mut self, target: u32) {
-        let count = self.people.len() as u32;
-        let Some(person) = self.people.get((target % count.max(1)) as usize) else {
-            return;
-        };
-        let mut conditions = USUAL;
-        let mut is_cut = false;
-        for fault in self
-            .active
-            .iter()
-            .filter(|f| f.target % count == target % count)
-        {
-            let amount = fault.amount;
-            let ms = Duration::from_millis(u64::from(amount));
-            match fault.kind {
-                FaultKind::Delay => conditions.delay += ms,
-                FaultKind::Jitter => conditions.jitter = ms,
-                FaultKind::Loss => conditions.loss = Chance::per_mille(amount),
-                FaultKind::LossBurst => {
-                    conditions.bursts = Some(Bursts {
-                        begins: Chance::per_mille(5),
-                        ends: Chance::one_in(amount),
-                    });
-                }
-                FaultKind::Reorder => {
-                    conditions.reordered = Chance::per_mille(amount);
-                    conditions.late = Duration::from_millis(30);
-                }
-                FaultKind::Duplicate => {
-                    conditions.duplicated = Chance::per_mille(amount);
-                    conditions.late = Duration::from_millis(30);
-                }
-                FaultKind::Rate => {
-                    conditions.rate = Some(Rate {
-                        bits_per_s: u64::from(amount) * 1_000,
-                        queue_bytes: 32_000,
-                    });
-                }
-                FaultKind::Cut => is_cut = true,
-                _ => {}
-            }
-        }
-        let node = self.node.addr().ip();
-        for session in &person.sessions {
-            let client = session.transport.local().ip();
-            for (from, to) in [(node, client), (client, node)] {
-                let direction = Direction { from, to };
-                self.network.set_conditions(direction, Some(conditions));
-                match is_cut {
-                    true => self.network.cut(direction),
-                    false => self.network.heal(direction),
-                }
-            }
-        }
-    }
-
-    fn meet(&mut self, fault: Fault, now: Time) {
-        for person in &self.people {
-            for state in person.states(now) {
-                self.coverage.meet(fault.kind, state);
-            }
-        }
-    }
-
-    fn join(&mut self, index: usize, now: Time) {
-        let person = &mut self.people[index];
-        person.has_joined = true;
-        let (publish, view) = (&person.sessions[0], &person.sessions[1]);
-        if let Some(offer) = publish.offer().filter(|_| person.publishes) {
-            self.node
-                .publish(index, &publish.id, offer, person.tracks(), now);
-        }
-        self.node.subscribe(index, &view.id, now);
-        self.refresh_subscriptions(now);
-    }
-
-    /// Asks for all tracks of all others, for each person that has joined.
-    fn refresh_subscriptions(&mut self, now: Time) {
-        let published: Vec<(u32, proto::Track)> = self
-            .people
-            .iter()
-            .filter(|person| person.has_joined && person.publishes)
-            .flat_map(|person| {
-                person
-                    .tracks()
-                    .into_iter()
-                    .map(|track| (person.number, track))
-            })
-            .collect();
-        for (index, person) in self.people.iter_mut().enumerate() {
-            if !person.has_joined {
-                continue;
-            }
-            let number = person.number;
-            let others = published.iter().filter(|(of, _)| *of != number);
-            let new: Vec<proto::Track> = others
-                .filter(|(_, track)| person.want(&track.track))
-                .map(|(_, track)| track.clone())
-                .collect();
-            if !new.is_empty() {
-                let session = &person.sessions[1].id;
-                self.node.put_subscriptions(index, session, &new, now);
-            }
-        }
-    }
-
-    fn roam(&mut self, target: u32, now: Time) {
-        let index = target as usize % self.people.len().max(1);
-        let Some(person) = self.people.get_mut(index) else {
-            return;
-        };
-        person.roam(now);
-        self.name_addresses(index);
-        self.set_path(target);
-    }
-
-    fn name_addresses(&mut self, index: usize) {
-        for (place, session) in self.people[index].sessions.iter().enumerate() {
-            let addr = session.transport.local();
-            self.session_by_addr.insert(addr, (index, place));
-        }
-    }
-
-    fn deliver(&mut self, datagram: Datagram, now: Time) {
-        if datagram.to == self.node.addr() {
-            self.node.arrive(datagram);
-            return;
-        }
-        let Some((person, place)) = self.session_by_addr.get(&datagram.to).copied() else {
-            return;
-        };
-        let session = &mut self.people[person].sessions[place];
-        // Nobody listens at an address that was left.
-        if session.transport.local() == datagram.to {
-            session.receive(&datagram.bytes, now);
-        }
-    }
-
-    fn sent_by_node(&mut self, datagram: Datagram, now: Time) {
-        let to = datagram.to.to_string();
-        self.hash
-            .record(now, "node", &[to.as_bytes(), &datagram.bytes]);
-        if let Some((person, 1)) = self.session_by_addr.get(&datagram.to).copied() {
-            let seen = self.people[person].witness(&datagram.bytes);
-            let violations = seen.into_iter().map(|(invariant, seen)| Violation {
-                at: now,
-                invariant,
-                seen: format!("person {person}: {seen}"),
-            });
-            self.violations.extend(violations);
-        }
-        self.network.send(datagram, now);
-    }
-
-    fn send_of_people(&mut self, now: Time) {
-        for person in &mut self.people {
-            for session in &mut person.sessions {
-                while let Some(datagram) = session.poll() {
-                    let from = datagram.from.to_string();
-                    self.hash
-                        .record(now, "client", &[from.as_bytes(), &datagram.bytes]);
-                    self.network.send(datagram, now);
-                }
-            }
-        }
-    }
-
-    fn on_event(&mut self, event: proto::event::Event, now: Time) {
-        self.hash
-            .record(now, "event", &[format!("{event:?}").as_bytes()]);
-        if let proto::event::Event::Offer(offer) = event {
-            let of = |person: &Person| person.sessions[1].id == offer.session;
-            if let Some(index) = self.people.iter().position(of) {
-                let answer = self.people[index].sessions[1].offered(&offer.sdp, now);
-                self.node
-                    .answer(index, &offer.session, offer.revision, answer, now);
-            }
-        }
-    }
-
-    fn on_reply(&mut self, reply: Reply, now: Time) {
-        let text = format!("{} {:?}", reply.person, reply.result);
-        self.hash.record(now, "reply", &[text.as_bytes()]);
-        match reply.result {
-            Ok(Some(answer)) => self.people[reply.person].sessions[0].answered(&answer, now),
-            Ok(None) => {}
-            // Without faults of the control plane no request may fail.
-            Err(error) => self.violations.push(Violation {
-                at: now,
-                invariant: 7,
-                seen: format!("person {}: {error}", reply.person),
-            }),
-        }
-    }
-
-    /// Invariant 4, for the network itself.
-    fn check_network(&mut self) {
-        let counted = self.network.counts().flying();
-        let flying = self.network.flying() as u64;
-        if counted != flying {
-            self.violations.push(Violation {
-                at: self.clock.now(),
-                invariant: 4,
-                seen: format!(
-                    "the network counts {counted} datagrams on the way, and has {flying}"
-                ),
-            });
-        }
+    fn violate(&mut self, invariant: u8, seen: String) {
+        let at = self.clock.now();
+        self.note("violation", || format!("{invariant}: {seen}"));
+        self.violations.push(Violation {
+            at,
+            invariant,
+            seen,
+        });
     }
 }
 

@@ -1,154 +1,448 @@
-//! A participant: a session that publishes and one that views.
+//! A person: a signaling client, and a pair of sessions that publish and view, like a page with its two peer connections.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use spillway_wire::dataplane as proto;
+use serde_json::json;
+use spillway_controlplane::auth::{Claims, Keys, VideoGrant};
+use spillway_controlplane::room::SocketId;
 
 use super::witness::Witness;
 use crate::client::sdp::OfferedLine;
 use crate::client::session::{Media, Session};
-use crate::clock::Time;
+use crate::client::signaling::{Heard, Signaling};
+use crate::client::sink::Sink;
+use crate::clock::{START_UNIX_S, Time};
 use crate::coverage::State;
-use crate::rng::Seed;
+use crate::rng::{Rng, Seed};
 
-/// A participant.
+/// A person.
 pub(super) struct Person {
-    pub(super) number: u32,
+    pub(super) number: usize,
+    pub(super) room: usize,
     pub(super) publishes: bool,
-    pub(super) has_joined: bool,
-    /// The session that publishes, and the one that views.
-    pub(super) sessions: [Session; 2],
-    /// Tracks that were asked for.
-    wanted: BTreeSet<String>,
-    witness: Witness,
+    pub(super) may_view: bool,
+    pub(super) misbehaves: bool,
+    /// True while the person wants to be in the room.
+    pub(super) wants_in: bool,
+    pub(super) signaling: Signaling,
+    pub(super) link: Link,
+    pub(super) token: String,
+    /// The sessions of the present pair of peer connections, if there is one.
+    pub(super) publish: Option<Session>,
+    pub(super) view: Option<Session>,
+    /// Number of pairs of peer connections so far.
+    pairs: u32,
     roamed: u8,
-    roamed_at: Option<Time>,
+    /// What is published on each mid.
+    pub(super) lines: [Line; 2],
+    /// Tracks that the person asked not to get, to pause or to get in the lowest layer only.
+    pub(super) refused: BTreeSet<String>,
+    pub(super) paused: BTreeSet<String>,
+    pub(super) narrowed: BTreeSet<String>,
+    /// Tracks that were offered to the viewing session, and since when.
+    pub(super) offered: BTreeMap<String, Time>,
+    pub(super) witness: Cell<Witness>,
+    pub(super) rng: Rng,
+    seed: Seed,
+    pub(super) moments: Moments,
 }
 
-/// Kinds of m-lines of a publisher, in order.
-const KINDS: [(&str, proto::Kind); 2] =
-    [("audio", proto::Kind::Audio), ("video", proto::Kind::Video)];
+/// What a person publishes on one m-line.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Line {
+    /// The m-line is offered as a track.
+    pub(super) is_offered: bool,
+    pub(super) is_muted: bool,
+    /// Id of the track, if the server has named it.
+    pub(super) track: Option<String>,
+}
+
+/// The connection to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Link {
+    /// No connection; the next attempt is at this time.
+    Closed { retry_at: Time },
+    /// A connection to this server.
+    Open {
+        server: usize,
+        socket: SocketId,
+        heard_at: Time,
+    },
+}
+
+/// When things happened, for the invariants about waiting.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Moments {
+    pub(super) entered: Time,
+    pub(super) joined: Option<Time>,
+    pub(super) publish_connected: Option<Time>,
+    pub(super) view_connected: Option<Time>,
+    pub(super) roamed: Option<Time>,
+    pub(super) left: Option<Time>,
+    /// End of the last fault that this person had.
+    pub(super) calm: Time,
+    /// Latest change of mute and of what is offered, by mid.
+    pub(super) changed: [Time; 2],
+    /// Latest change of what the person wants to get.
+    pub(super) wanted: Time,
+}
+
+/// Kinds of m-lines of a publisher, in order: kind and source.
+const LINES: [(&str, &str); 2] = [("audio", "microphone"), ("video", "camera")];
+/// Rids of the layers and their heights.
+const LAYERS: [(&str, u32); 2] = [("q", 180), ("h", 360)];
+/// A client without any frame from its server for this time connects again.
+const SILENCE: Duration = Duration::from_secs(25);
 
 impl Person {
-    pub(super) fn new(number: u32, publishes: bool, seed: Seed) -> Self {
-        let addr = |place| addr(number, 0, place);
-        let ssrc = seed.number(&format!("ssrc {number}")) as u32;
-        let tracks = [2 * number, 2 * number + 1];
-        let (publish, view) = (format!("publish-{number}"), format!("view-{number}"));
+    pub(super) fn new(number: usize, (room, publishes): (usize, bool), seed: Seed, keys: &Keys) -> Self {
+        let misbehaves = number % 10 == 3;
+        // One in each room may only publish.
+        let may_view = number % 12 != 4;
+        let token = keys.sign(Claims {
+            iss: String::new(),
+            sub: format!("person-{number}"),
+            name: String::new(),
+            nbf: None,
+            exp: START_UNIX_S + 3_600,
+            video: VideoGrant {
+                room: room_name(room),
+                room_join: true,
+                can_publish: Some(publishes),
+                can_subscribe: Some(may_view),
+                ..VideoGrant::default()
+            },
+        });
         Self {
             number,
+            room,
             publishes,
-            has_joined: false,
-            sessions: [
-                Session::publish(&publish, addr(0), lines(ssrc), &tracks, seed),
-                Session::subscribe(&view, addr(1), seed),
-            ],
-            wanted: BTreeSet::new(),
-            witness: Witness::default(),
+            may_view,
+            misbehaves,
+            wants_in: false,
+            signaling: Signaling::default(),
+            link: Link::Closed {
+                retry_at: Time::ZERO,
+            },
+            token,
+            publish: None,
+            view: None,
+            pairs: 0,
             roamed: 0,
-            roamed_at: None,
+            lines: Default::default(),
+            refused: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            narrowed: BTreeSet::new(),
+            offered: BTreeMap::new(),
+            witness: Cell::default(),
+            rng: seed.stream(&format!("person {number}")),
+            seed,
+            moments: Moments::default(),
         }
     }
 
-    /// Tracks that the person publishes, as the control plane names them.
-    pub(super) fn tracks(&self) -> Vec<proto::Track> {
-        let layers = |kind| match kind {
-            proto::Kind::Video => [("q", 180), ("h", 360)]
-                .map(|(rid, height)| proto::Layer {
-                    rid: rid.to_owned(),
-                    height,
-                })
-                .to_vec(),
-            proto::Kind::Audio | proto::Kind::Unspecified => Vec::new(),
+    /// Number that the person's packets on line `mid` carry.
+    pub(super) fn stamp(&self, mid: usize) -> u32 {
+        1_000 * self.pairs + 2 * self.number as u32 + mid as u32
+    }
+
+    /// The person whose packets carry `stamp`, and the line.
+    pub(super) fn of_stamp(stamp: u32) -> (usize, usize) {
+        let number = stamp % 1_000;
+        ((number / 2) as usize, (number % 2) as usize)
+    }
+
+    /// Discards the peer connections.
+    pub(super) fn discard_sessions(&mut self) {
+        self.publish = None;
+        self.view = None;
+        self.offered.clear();
+        self.moments.publish_connected = None;
+        self.moments.view_connected = None;
+    }
+
+    /// Makes new peer connections, and offers what is published. Tracks keep their ids.
+    fn make_sessions(&mut self, now: Time) {
+        self.pairs += 1;
+        self.discard_sessions();
+        self.witness = Cell::default();
+        let name = |what: &str| format!("{what}-{}-{}", self.number, self.pairs);
+        self.view = Some(Session::subscribe(&name("view"), self.addr(1), self.seed));
+        if self.publishes {
+            let ssrc = self.seed.number(&format!("ssrc {} {}", self.number, self.pairs)) as u32;
+            let tracks = [self.stamp(0), self.stamp(1)];
+            let mut session = Session::publish(
+                &name("publish"),
+                self.addr(0),
+                offered_lines(ssrc),
+                &tracks,
+                self.seed,
+            );
+            for mid in 0..LINES.len() {
+                session.set_muted(mid, self.is_silent(mid));
+            }
+            self.publish = Some(session);
+            self.offer(now);
+        }
+    }
+
+    fn is_silent(&self, mid: usize) -> bool {
+        self.lines[mid].is_muted || !self.lines[mid].is_offered
+    }
+
+    /// Sends the publish offer.
+    pub(super) fn offer(&mut self, now: Time) {
+        let Some(sdp) = self.publish.as_ref().and_then(Session::offer) else {
+            return;
         };
-        let tracks = KINDS
-            .iter()
-            .enumerate()
-            .map(|(mid, (_, kind))| proto::Track {
-                track: (2 * self.number as usize + mid).to_string(),
-                mid: mid.to_string(),
-                kind: (*kind).into(),
-                layers: layers(*kind),
-                annotation: Vec::new(),
-                muted: false,
+        let mut tracks = Vec::new();
+        for (mid, (line, (kind, source))) in self.lines.iter().zip(LINES).enumerate() {
+            if !line.is_offered {
+                continue;
+            }
+            let mut track = json!({
+                "mid": mid.to_string(), "kind": kind, "source": source, "muted": line.is_muted,
             });
-        tracks.collect()
+            if let Some(id) = &line.track {
+                track["track"] = json!(id);
+            }
+            if kind == "video" {
+                let layer = |(rid, height): (&str, u32)| json!({"rid": rid, "height": height});
+                track["layers"] = json!(LAYERS.map(layer));
+            }
+            tracks.push(track);
+        }
+        self.moments.changed = [now; 2];
+        let offer = json!({"sdp": sdp, "tracks": tracks});
+        self.signaling.request("offer", offer);
     }
 
-    /// Notes that the person wants `track`. False if the track was wanted before.
-    pub(super) fn want(&mut self, track: &str) -> bool {
-        if let Ok(number) = track.parse() {
-            self.witness.allow(number);
+    /// Mutes or unmutes the line `mid`.
+    pub(super) fn mute(&mut self, mid: usize, muted: bool, now: Time) {
+        self.lines[mid].is_muted = muted;
+        self.moments.changed[mid] = now;
+        let is_silent = self.is_silent(mid);
+        if let Some(session) = &mut self.publish {
+            session.set_muted(mid, is_silent);
         }
-        self.wanted.insert(track.to_owned())
+        if let Some(track) = &self.lines[mid].track {
+            let mute = json!({"track": track, "muted": muted});
+            self.signaling.request("mute", mute);
+        }
+    }
+
+    /// Publishes the line `mid`, or ends its track.
+    pub(super) fn set_offered(&mut self, mid: usize, is_offered: bool, now: Time) {
+        self.lines[mid].is_offered = is_offered;
+        if !is_offered {
+            self.lines[mid].track = None;
+        }
+        let is_silent = self.is_silent(mid);
+        if let Some(session) = &mut self.publish {
+            session.set_muted(mid, is_silent);
+        }
+        if self.signaling.is_joined {
+            self.offer(now);
+        }
+    }
+
+    /// Handles a text of the server. Returns what was heard.
+    pub(super) fn receive_text(&mut self, text: &str, now: Time) -> Vec<Heard> {
+        self.signaling.receive(text);
+        let mut all = Vec::new();
+        while let Some(heard) = self.signaling.poll_heard() {
+            self.on_heard(&heard, now);
+            all.push(heard);
+        }
+        all
+    }
+
+    fn on_heard(&mut self, heard: &Heard, now: Time) {
+        match heard {
+            Heard::Joined(mode) => {
+                self.moments.joined = Some(now);
+                if mode == "new" {
+                    self.lines.iter_mut().for_each(|line| line.track = None);
+                    for set in [&mut self.refused, &mut self.paused, &mut self.narrowed] {
+                        set.clear();
+                    }
+                    self.make_sessions(now);
+                } else if self.view.is_none() {
+                    // The peer connections were discarded while the socket was gone.
+                    self.make_sessions(now);
+                } else if self.publish.is_some() && self.has_unanswered_offer() {
+                    self.offer(now);
+                }
+            }
+            Heard::Answer(sdp, tracks) => {
+                if let Some(session) = &mut self.publish {
+                    session.answered(sdp, now);
+                }
+                for (mid, track) in tracks {
+                    if let Ok(mid) = mid.parse::<usize>()
+                        && let Some(line) = self.lines.get_mut(mid)
+                    {
+                        line.track = Some(track.clone());
+                    }
+                }
+            }
+            Heard::Offer(revision, sdp, tracks) => {
+                self.offered
+                    .retain(|known, _| tracks.iter().any(|(_, track)| track == known));
+                for (_, track) in tracks {
+                    self.offered.entry(track.clone()).or_insert(now);
+                }
+                if let Some(session) = &mut self.view {
+                    let answer = session.offered(sdp, now);
+                    let answer = json!({"revision": revision, "sdp": answer});
+                    self.signaling.request("answer", answer);
+                }
+            }
+            Heard::Media { is_lost: true, .. } => self.discard_sessions(),
+            Heard::Media { is_lost: false, .. } => self.make_sessions(now),
+            Heard::Refused(kind, code) => self.refused(kind, code, now),
+            Heard::Message(_)
+            | Heard::Left(..)
+            | Heard::Ok(_)
+            | Heard::Closing(..)
+            | Heard::Wrong(_) => {}
+        }
+    }
+
+    fn has_unanswered_offer(&self) -> bool {
+        let mut lines = self.lines.iter();
+        lines.any(|line| line.is_offered && line.track.is_none())
+    }
+
+    /// A request was refused: an offer is repeated, because nothing else would.
+    fn refused(&mut self, kind: &str, code: &str, now: Time) {
+        if kind == "offer" && matches!(code, "media_unavailable" | "store_unavailable") {
+            self.offer(now);
+        }
     }
 
     /// Continues from other addresses.
     pub(super) fn roam(&mut self, now: Time) {
         self.roamed = self.roamed.wrapping_add(1);
-        self.roamed_at = Some(now);
-        for (place, session) in self.sessions.iter_mut().enumerate() {
-            let local = addr(self.number, self.roamed, place as u16);
-            session.transport.roam(local, now);
-        }
-    }
-
-    /// Checks a datagram that the node sends to the viewing session. Returns numbers of invariants that do not hold, and what
-    /// was seen.
-    pub(super) fn witness(&mut self, datagram: &[u8]) -> Vec<(u8, String)> {
-        self.witness.see(datagram, &self.sessions[1])
-    }
-
-    pub(super) fn frames(&self) -> u64 {
-        match &self.sessions[1].media {
-            Media::Subscribe(sink) => sink.frames(),
-            Media::Publish { .. } => 0,
-        }
-    }
-
-    pub(super) fn deadline(&self) -> Option<Time> {
-        self.sessions.iter().filter_map(Session::deadline).min()
-    }
-
-    pub(super) fn handle_timeouts(&mut self, now: Time) {
-        for session in &mut self.sessions {
-            if session.deadline().is_some_and(|at| at <= now) {
-                session.handle_timeout(now);
+        self.moments.roamed = Some(now);
+        let addrs = [self.addr(0), self.addr(1)];
+        let sessions = [&mut self.publish, &mut self.view];
+        for (session, addr) in sessions.into_iter().zip(addrs) {
+            if let Some(session) = session {
+                session.transport.roam(addr, now);
             }
         }
     }
 
+    /// Address of the publishing (0) or viewing (1) session.
+    fn addr(&self, place: u32) -> SocketAddr {
+        let host = [10, 1 + self.roamed, 0, 1 + self.number as u8];
+        let port = 5_000 + 2 * (self.pairs % 10_000) + place;
+        SocketAddr::from((host, port as u16))
+    }
+
+    pub(super) fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.publish.iter().chain(&self.view)
+    }
+
+    pub(super) fn sessions_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.publish.iter_mut().chain(&mut self.view)
+    }
+
+    pub(super) fn sink(&self) -> Option<&Sink> {
+        match &self.view.as_ref()?.media {
+            Media::Subscribe(sink) => Some(sink),
+            Media::Publish { .. } => None,
+        }
+    }
+
+    pub(super) fn sink_mut(&mut self) -> Option<&mut Sink> {
+        match &mut self.view.as_mut()?.media {
+            Media::Subscribe(sink) => Some(sink),
+            Media::Publish { .. } => None,
+        }
+    }
+
+    /// Time at which the person has something to do.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let link = match self.link {
+            Link::Closed { retry_at } => self.wants_in.then_some(retry_at),
+            Link::Open { heard_at, .. } => Some(heard_at + SILENCE),
+        };
+        let sessions = self.sessions().filter_map(Session::deadline);
+        sessions.chain(link).min()
+    }
+
+    /// Timers of the sessions.
+    pub(super) fn handle_timeouts(&mut self, now: Time) {
+        for session in self.sessions_mut() {
+            if session.deadline().is_some_and(|at| at <= now) {
+                session.handle_timeout(now);
+            }
+        }
+        let is_connected = |session: &Option<Session>| {
+            let session = session.as_ref();
+            session.is_some_and(|session| session.transport.is_connected())
+        };
+        let (publish, view) = (is_connected(&self.publish), is_connected(&self.view));
+        note(&mut self.moments.publish_connected, publish, now);
+        note(&mut self.moments.view_connected, view, now);
+    }
+
+    /// True if nothing was heard on the socket for too long.
+    pub(super) fn is_cut_off(&self, now: Time) -> bool {
+        matches!(self.link, Link::Open { heard_at, .. } if heard_at + SILENCE <= now)
+    }
+
     /// States of the person's sessions, as far as the client knows them.
     pub(super) fn states(&self, now: Time) -> Vec<State> {
-        if !self.has_joined {
-            return Vec::new();
+        let recent = |at: Option<Time>, ms| at.is_some_and(|at| now.since(at).as_millis() < ms);
+        let mut states = Vec::new();
+        if recent(self.moments.left, 500) {
+            states.push(State::Closing);
         }
-        let roams = self
-            .roamed_at
-            .is_some_and(|at| now.since(at).as_millis() < 500);
-        let state = |session: &Session| match session.transport.has_path() {
-            _ if roams => State::Roaming,
-            false => State::Checking,
-            true if !session.transport.has_keys() => State::Handshaking,
-            true => match &session.media {
-                Media::Subscribe(sink) if sink.frames() == 0 => State::AwaitingKeyframe,
-                Media::Subscribe(_) | Media::Publish { .. } => State::Flowing,
-            },
-        };
-        let own = if self.publishes { 0 } else { 1 };
-        self.sessions[own..].iter().map(state).collect()
+        if recent(self.moments.roamed, 500) {
+            states.push(State::Roaming);
+        }
+        if self.signaling.unanswered.values().any(|kind| matches!(*kind, "offer" | "answer")) {
+            states.push(State::Negotiating);
+        }
+        for session in self.sessions() {
+            let transport = &session.transport;
+            states.push(match &session.media {
+                _ if !transport.has_path() => State::Checking,
+                _ if !transport.has_keys() => State::Handshaking,
+                Media::Subscribe(sink) => match sink.state(now) {
+                    Some(state) => state,
+                    None => State::Flowing,
+                },
+                Media::Publish { .. } if self.is_silent(0) && self.is_silent(1) => State::Idle,
+                Media::Publish { .. } => State::Flowing,
+            });
+        }
+        states
     }
 }
 
-/// Address of session `place` of a person after `roamed` changes.
-fn addr(number: u32, roamed: u8, place: u16) -> SocketAddr {
-    let [high, low] = (number as u16).to_be_bytes();
-    SocketAddr::from(([10, 1 + roamed, high, low], 5_000 + place))
+/// Remembers since when something is so.
+fn note(since: &mut Option<Time>, is_so: bool, now: Time) {
+    match is_so {
+        true => drop(since.get_or_insert(now)),
+        false => *since = None,
+    }
+}
+
+/// Name of room `number`.
+pub(super) fn room_name(number: usize) -> String {
+    format!("room-{number}")
 }
 
 /// Lines of a publisher: sound, and video in two layers.
-fn lines(ssrc: u32) -> Vec<OfferedLine> {
+fn offered_lines(ssrc: u32) -> Vec<OfferedLine> {
+    let rids = LAYERS.map(|(rid, _)| rid.to_owned());
     vec![
         OfferedLine {
             is_audio: true,
@@ -157,8 +451,11 @@ fn lines(ssrc: u32) -> Vec<OfferedLine> {
         },
         OfferedLine {
             is_audio: false,
-            rids: vec!["q".into(), "h".into()],
+            rids: rids.to_vec(),
             ssrc: 0,
         },
     ]
 }
+
+/// Names that tracks had, by the number that packets carry.
+pub(super) type TrackNames = BTreeMap<u32, BTreeSet<String>>;

@@ -1,11 +1,17 @@
 //! Whole runs.
 
+use std::time::Duration;
+
 use super::*;
 use crate::coverage::State;
+use crate::fault::FaultKind;
 
 const SMALL: Size = Size {
+    nodes: 2,
     shards: 2,
-    people: 4,
+    servers: 2,
+    rooms: 2,
+    people_per_room: 12,
     publishers: 2,
     lasts: Duration::from_secs(10),
 };
@@ -28,8 +34,8 @@ fn fault(at_ms: u64, kind: FaultKind, amount: u32) -> Fault {
 fn without_faults_everybody_sees_and_nothing_is_wrong() {
     let outcome = run(1, &Schedule::default());
     assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
-    // Three viewers of each of two publishers, some 10 pictures a second for 7 s at least.
-    assert!(outcome.frames > 3 * 2 * 70, "{} frames", outcome.frames);
+    // Nine viewers of each of two publishers in two rooms, some 10 pictures a second for 7 s at least.
+    assert!(outcome.frames > 2 * 9 * 2 * 70, "{} frames", outcome.frames);
     assert_eq!(outcome.network.lost, 0);
 }
 

@@ -12,8 +12,6 @@ use crate::client::stamp::Stamp;
 /// What one viewing session was sent.
 #[derive(Default)]
 pub(super) struct Witness {
-    /// Numbers of the tracks that the session may get.
-    allowed: BTreeSet<u32>,
     streams: BTreeMap<u32, Seen>,
     /// SRTCP indices by SSRC.
     rtcp: BTreeMap<u32, BTreeSet<u32>>,
@@ -32,16 +30,17 @@ struct Seen {
 const ENCRYPTED: u32 = 1 << 31;
 
 impl Witness {
-    /// Lets the session get track `number` from now on.
-    pub(super) fn allow(&mut self, number: u32) {
-        self.allowed.insert(number);
-    }
-
-    /// Checks a datagram to `session`. Returns the number of each invariant that does not hold, and what was seen.
-    pub(super) fn see(&mut self, datagram: &[u8], session: &Session) -> Vec<(u8, String)> {
+    /// Checks a datagram to `session`, which gets the tracks whose numbers `may_get` knows. Returns the number of each
+    /// invariant that does not hold, and what was seen.
+    pub(super) fn see(
+        &mut self,
+        datagram: &[u8],
+        session: &Session,
+        may_get: impl Fn(u32) -> bool,
+    ) -> Vec<(u8, String)> {
         let mut wrong = Vec::new();
         match protocol(datagram) {
-            Some(Protocol::Rtp) => self.see_rtp(datagram, session, &mut wrong),
+            Some(Protocol::Rtp) => self.see_rtp(datagram, (session, &may_get), &mut wrong),
             Some(Protocol::Rtcp) => self.see_rtcp(datagram, &mut wrong),
             Some(Protocol::Stun | Protocol::Dtls | Protocol::TurnChannel) | None => {}
         }
@@ -64,7 +63,12 @@ impl Witness {
         }
     }
 
-    fn see_rtp(&mut self, datagram: &[u8], session: &Session, wrong: &mut Vec<(u8, String)>) {
+    fn see_rtp(
+        &mut self,
+        datagram: &[u8],
+        (session, may_get): (&Session, &dyn Fn(u32) -> bool),
+        wrong: &mut Vec<(u8, String)>,
+    ) {
         let Some(header) = Received::read(datagram) else {
             return wrong.push((2, "an rtp header that cannot be read".to_owned()));
         };
@@ -85,7 +89,7 @@ impl Witness {
         let Some((_, _, stamp)) = sink.stamp(&rtp) else {
             return; // padding
         };
-        if !self.allowed.contains(&stamp.track) {
+        if !may_get(stamp.track) {
             wrong.push((
                 3,
                 format!("media of track {}, which is not wanted", stamp.track),

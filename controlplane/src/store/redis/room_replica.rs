@@ -128,7 +128,7 @@ impl RoomReplica {
     /// Adds a reader, which gets all events after the current offset.
     pub(super) fn read(&mut self) -> Opened {
         self.is_closing = false;
-        let updates = self.log.add_reader();
+        let updates = self.log.add_reader(0);
         Opened {
             epoch: self.log.epoch().clone(),
             offset: self.log.offset(),

@@ -1,0 +1,51 @@
+//! Size of a world.
+
+use std::time::Duration;
+
+/// Size of a world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Number of nodes.
+    pub nodes: usize,
+    /// Number of shards of each node.
+    pub shards: u16,
+    /// Number of servers.
+    pub servers: usize,
+    /// Number of rooms.
+    pub rooms: usize,
+    /// Number of people in each room.
+    pub people_per_room: usize,
+    /// How many of each room publish.
+    pub publishers: usize,
+    /// Time from the start until everybody leaves.
+    pub lasts: Duration,
+}
+
+/// Time after everybody has left, in which everything must be cleaned up.
+pub(super) const AFTERMATH: Duration = Duration::from_secs(85);
+
+impl Default for Size {
+    fn default() -> Self {
+        Self {
+            nodes: 2,
+            shards: 2,
+            servers: 2,
+            rooms: 2,
+            people_per_room: 12,
+            publishers: 5,
+            lasts: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Size {
+    /// Number of people.
+    pub fn people(&self) -> usize {
+        self.rooms * self.people_per_room
+    }
+
+    /// Virtual time of a run.
+    pub fn virtual_time(&self) -> Duration {
+        self.lasts + AFTERMATH
+    }
+}

@@ -33,6 +33,9 @@ struct Options {
     /// Runs each seed twice and compares the hashes.
     #[arg(long)]
     twice: bool,
+    /// Writes a log of everything that servers, nodes and people said into this file; of the last seed.
+    #[arg(long)]
+    log: Option<PathBuf>,
     /// Runs that shrinking one failed seed may take.
     #[arg(long, default_value_t = 60)]
     shrink: usize,
@@ -80,7 +83,14 @@ fn main() -> anyhow::Result<ExitCode> {
         for fault in schedule.faults() {
             *summary.faults.entry(fault.kind.label()).or_default() += 1;
         }
-        let outcome = run(seed, size, &schedule)?;
+        let mut world = World::new(seed, size, &schedule)?;
+        if options.log.is_some() {
+            world = world.with_log();
+        }
+        let outcome = world.run();
+        if let Some(path) = &options.log {
+            std::fs::write(path, outcome.log.join("\n"))?;
+        }
         summary.seeds += 1;
         summary.virtual_seconds += size.virtual_time().as_secs();
         summary.frames += outcome.frames;

@@ -245,8 +245,9 @@ impl World {
         if self.checks.is_own(call) {
             return self.on_state(node, result);
         }
+        let now = self.clock.now();
         self.note("reply", || format!("node {node} {call:?}: {result:?}"));
-        self.checks.replied(self.nodes[node].addr, call.0, result.is_ok());
+        self.checks.replied(self.nodes[node].addr, call.0, result.is_ok(), now);
         if let Some((server, node, id)) = self.in_flight.calls.remove(&call.0) {
             self.reply(server, node, id, result);
         }

@@ -24,23 +24,25 @@ struct Seen {
     highest: Option<u64>,
     /// Latest media packet, and its index.
     last: Option<(Stamp, u64)>,
+    /// Number of the right by which it came.
+    right: Option<u64>,
 }
 
 /// Flag of encryption in the index word of SRTCP (RFC 3711 section 3.4).
 const ENCRYPTED: u32 = 1 << 31;
 
 impl Witness {
-    /// Checks a datagram to `session`, which gets the tracks whose numbers `may_get` knows. Returns the number of each
-    /// invariant that does not hold, and what was seen.
+    /// Checks a datagram to `session`. `right` returns the number of the right to get a track. Returns the number of each invariant
+    /// that does not hold, and what was seen.
     pub(super) fn see(
         &mut self,
         datagram: &[u8],
         session: &Session,
-        may_get: impl Fn(u32) -> bool,
+        right: impl Fn(u32) -> Option<u64>,
     ) -> Vec<(u8, String)> {
         let mut wrong = Vec::new();
         match protocol(datagram) {
-            Some(Protocol::Rtp) => self.see_rtp(datagram, (session, &may_get), &mut wrong),
+            Some(Protocol::Rtp) => self.see_rtp(datagram, (session, &right), &mut wrong),
             Some(Protocol::Rtcp) => self.see_rtcp(datagram, &mut wrong),
             Some(Protocol::Stun | Protocol::Dtls | Protocol::TurnChannel) | None => {}
         }
@@ -66,7 +68,7 @@ impl Witness {
     fn see_rtp(
         &mut self,
         datagram: &[u8],
-        (session, may_get): (&Session, &dyn Fn(u32) -> bool),
+        (session, right): (&Session, &dyn Fn(u32) -> Option<u64>),
         wrong: &mut Vec<(u8, String)>,
     ) {
         let Some(header) = Received::read(datagram) else {
@@ -89,7 +91,8 @@ impl Witness {
         let Some((_, _, stamp)) = sink.stamp(&rtp) else {
             return; // padding
         };
-        if !may_get(stamp.track) {
+        let right = right(stamp.track);
+        if right.is_none() {
             wrong.push((
                 3,
                 format!("media of track {}, which is not wanted", stamp.track),
@@ -98,7 +101,9 @@ impl Witness {
         if sink.is_rtx(ssrc) {
             return;
         }
-        let last = seen.last.filter(|(_, at)| *at < index);
+        // With a new right, such as after a pause, the media begins again.
+        let is_same = right == std::mem::replace(&mut seen.right, right);
+        let last = seen.last.filter(|(_, at)| *at < index && is_same);
         let gap = before.map_or(Some(0), |before| index.checked_sub(before + 1));
         if let Some(gap) = gap {
             if let Some(broken) = continues(

@@ -2,36 +2,60 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use spillway_controlplane::fleet::convert::Request;
 use spillway_controlplane::ids::SessionId;
 
+use crate::clock::Time;
 use crate::node::NodeCall;
 
 /// Rights of sessions.
 #[derive(Debug, Default)]
 pub(super) struct Entitled {
-    /// By node, participant and session: the calls that gave each track.
-    by_session: BTreeMap<(SocketAddr, String, String), BTreeMap<String, u64>>,
+    /// By node, participant and session: the right to each track.
+    by_session: BTreeMap<(SocketAddr, String, String), BTreeMap<String, Right>>,
     /// Calls without an answer that take something away.
     pending: BTreeMap<u64, Taken>,
 }
+
+/// The right to get a track.
+#[derive(Debug, Clone, Copy)]
+struct Right {
+    /// The call that gave it.
+    given: u64,
+    /// The latest call that confirmed it.
+    confirmed: u64,
+    /// The node has confirmed a pause; some media may follow until the next allocation of bandwidth.
+    ends: Option<Time>,
+}
+
+/// Time in which a pause takes effect.
+const PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 struct Taken {
     session: String,
     /// `None`: everything.
     tracks: Option<Vec<String>>,
+    paused: Vec<String>,
 }
 
 impl Entitled {
-    /// True if a session of `participant` on the node may get `track`.
-    pub(super) fn may_get(&self, node: SocketAddr, participant: &str, track: &str) -> bool {
+    /// The call that gave a session of `participant` on the node the right to get `track`; `None` without this right.
+    pub(super) fn right(
+        &self,
+        node: SocketAddr,
+        (participant, track): (&str, &str),
+        now: Time,
+    ) -> Option<u64> {
         let first = (node, participant.to_owned(), String::new());
         let of_participant = self.by_session.range(first..);
         of_participant
             .take_while(|((at, of, _), _)| *at == node && of == participant)
-            .any(|(_, tracks)| tracks.contains_key(track))
+            .filter_map(|(_, tracks)| tracks.get(track))
+            .find(|right| right.ends.is_none_or(|ends| now < ends))
+            .map(|right| right.given)
     }
 
     pub(super) fn called(&mut self, node: SocketAddr, number: u64, call: &NodeCall) {
@@ -44,28 +68,47 @@ impl Entitled {
                     return;
                 };
                 let tracks = self.by_session.entry(key).or_default();
-                let mut taken = put.remove.clone();
+                let mut paused = Vec::new();
                 for wish in &put.put {
                     let is_paused = wish.wish.as_ref().is_some_and(|wish| wish.paused);
                     match is_paused {
-                        true => taken.push(wish.track.clone()),
-                        false => drop(tracks.insert(wish.track.clone(), number)),
+                        true => paused.push(wish.track.clone()),
+                        false => {
+                            let given = Right {
+                                given: number,
+                                confirmed: number,
+                                ends: None,
+                            };
+                            let right = tracks.entry(wish.track.clone()).or_insert(given);
+                            match right.ends {
+                                None => right.confirmed = number,
+                                Some(_) => *right = given,
+                            }
+                        }
                     }
                 }
                 let session = put.session.clone();
-                let tracks = Some(taken);
-                self.pending.insert(number, Taken { session, tracks });
+                let taken = Taken {
+                    session,
+                    tracks: Some(put.remove.clone()),
+                    paused,
+                };
+                self.pending.insert(number, taken);
             }
             Request::CloseSession(close) => {
                 let session = close.session.clone();
-                let tracks = None;
-                self.pending.insert(number, Taken { session, tracks });
+                let taken = Taken {
+                    session,
+                    tracks: None,
+                    paused: Vec::new(),
+                };
+                self.pending.insert(number, taken);
             }
             _ => {}
         }
     }
 
-    pub(super) fn replied(&mut self, node: SocketAddr, number: u64, is_ok: bool) {
+    pub(super) fn replied(&mut self, node: SocketAddr, number: u64, is_ok: bool, now: Time) {
         let Some(taken) = self.pending.remove(&number).filter(|_| is_ok) else {
             return;
         };
@@ -75,10 +118,17 @@ impl Entitled {
         let Some(tracks) = self.by_session.get_mut(&key) else {
             return;
         };
+        for track in &taken.paused {
+            if let Some(right) = tracks.get_mut(track)
+                && right.confirmed < number
+            {
+                right.ends.get_or_insert(now + PAUSE);
+            }
+        }
         match taken.tracks {
-            None => tracks.retain(|_, call| *call > number),
+            None => tracks.retain(|_, right| right.confirmed > number),
             Some(gone) => {
-                tracks.retain(|track, call| *call > number || !gone.contains(track));
+                tracks.retain(|track, right| right.confirmed > number || !gone.contains(track));
             }
         }
         if tracks.is_empty() {

@@ -47,8 +47,8 @@ impl Checks {
     }
 
     /// The node at `addr` has answered a call.
-    pub(super) fn replied(&mut self, addr: SocketAddr, number: u64, is_ok: bool) {
-        self.entitled.replied(addr, number, is_ok);
+    pub(super) fn replied(&mut self, addr: SocketAddr, number: u64, is_ok: bool, now: Time) {
+        self.entitled.replied(addr, number, is_ok, now);
     }
 
     /// The node at `addr` has ended.
@@ -76,25 +76,24 @@ impl World {
 
     /// Invariants 1 to 3, on a datagram that a node sends to a viewer.
     pub(super) fn look_at_media(&mut self, index: usize, datagram: &Datagram) {
+        let now = self.clock.now();
         let person = &self.people[index];
         let Some(view) = &person.view else {
             return;
         };
         let participant = person.signaling.stay.as_ref().map(|stay| &*stay.participant);
         let (names, entitled) = (&self.track_names, &self.checks.entitled);
-        let may_get = |stamp: u32| {
-            let names = names.get(&stamp).into_iter().flatten();
+        let right = |stamp: u32| {
+            let mut names = names.get(&stamp).into_iter().flatten();
             let participant = participant.unwrap_or_default();
-            names
-                .into_iter()
-                .any(|track| entitled.may_get(datagram.from, participant, track))
+            names.find_map(|track| entitled.right(datagram.from, (participant, track), now))
         };
         // The session belongs to the stay only while its address is this one.
         if view.transport.local() != datagram.to {
             return;
         }
         let mut witness = person.witness.take();
-        let seen = witness.see(&datagram.bytes, view, may_get);
+        let seen = witness.see(&datagram.bytes, view, right);
         person.witness.set(witness);
         for (invariant, seen) in seen {
             self.violate(invariant, format!("person {index}: {seen}"));

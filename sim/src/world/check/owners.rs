@@ -39,9 +39,9 @@ impl Orphans {
 
 /// What the store lists.
 #[derive(Default)]
-struct Listed {
+pub(super) struct Listed {
     participants: BTreeSet<String>,
-    tracks: BTreeSet<String>,
+    pub(super) tracks: BTreeSet<String>,
     /// Tracks with the node that they are announced on.
     places: BTreeSet<(String, String)>,
 }
@@ -124,7 +124,7 @@ impl World {
         wrong
     }
 
-    fn listed(&self) -> Listed {
+    pub(super) fn listed(&self) -> Listed {
         let mut listed = Listed::default();
         for room in 0..self.size.rooms {
             let name = room_name(room).parse::<RoomName>();

@@ -24,12 +24,18 @@ impl World {
                 self.violate(8, format!("person {index} {wrong}"));
             }
         }
+        let listed = self.listed().tracks;
         for viewer in 0..self.people.len() {
             for publisher in 0..self.people.len() {
                 if viewer == publisher {
                     continue;
                 }
                 for (mid, limit) in [(0, SOUND), (1, PICTURE)] {
+                    let line = &self.people[publisher].lines[mid];
+                    let is_listed = line.track.as_ref().is_some_and(|track| listed.contains(track));
+                    if !is_listed {
+                        continue;
+                    }
                     if let Some(wrong) = self.wait_for(viewer, publisher, (mid, limit)) {
                         self.violate(8, format!("person {viewer} {wrong}"));
                     }

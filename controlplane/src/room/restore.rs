@@ -88,7 +88,12 @@ impl Room {
         let hidden = claims.grants.hidden;
         let member = member_of(&sessions, claims, &pair, (attachment, stay));
         let participant = member.listed();
+        let is_lost = pair.subscribe.is_none() && member.grants.subscribe;
         self.add_with_sessions(member, &pair);
+        if is_lost {
+            // The client's connection for it would not fit a new session.
+            self.lose(&participant.participant, None, now);
+        }
         if !hidden {
             let event = RoomEvent::ParticipantJoined { participant };
             self.append(event, None, Then::Nothing);

@@ -9,8 +9,9 @@ use super::restore::{ParticipantClaims, SessionPair, member_of};
 use super::{
     CloseCode, JoinRequest, Mode, Notice, Output, ReadForJoin, Room, Sessions, SocketId, Then,
 };
+use crate::fleet::Published;
 use crate::history::{Ephemeral, MissedByRestart, RoomEvent, Roster};
-use crate::ids::{Epoch, ParticipantId, TrackId};
+use crate::ids::{Epoch, ParticipantId};
 
 impl Room {
     /// The sessions of a resuming participant that another server served until now.
@@ -53,11 +54,20 @@ impl Room {
         let mut member = member_of(sessions, claims, &pair, (attachment, stay));
         let listed = self.roster.participant(participant);
         let listed = listed.map_or(&[][..], |known| &known.tracks);
-        let is_published = |track: &TrackId| member.track_by_id.contains_key(track);
+        let mut is_lost = pair.subscribe.is_none() && member.grants.subscribe;
         // Tracks without a session: the client must offer them again, or they are unpublished.
-        let lost = pair.publish.is_none() || !listed.iter().all(|t| is_published(&t.track));
-        member.must_report_lost = lost && !listed.is_empty();
+        for track in listed {
+            if !member.track_by_id.contains_key(&track.track) {
+                is_lost = true;
+                let (mid, track) = (String::new(), track.clone());
+                let published = Published { mid, track };
+                member.track_by_id.insert(published.track.track.clone(), published);
+            }
+        }
         self.add_with_sessions(member, &pair);
+        if is_lost {
+            self.lose(participant, None, now);
+        }
         self.resume((socket, participant), join, read.missed, now);
     }
 

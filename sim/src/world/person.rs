@@ -281,7 +281,9 @@ impl Person {
                 if let Some(session) = &mut self.publish {
                     session.answered(sdp, now);
                 }
-                for (mid, track) in tracks {
+                // A later offer has an answer of its own.
+                let is_latest = !self.signaling.unanswered.values().any(|kind| *kind == "offer");
+                for (mid, track) in tracks.iter().filter(|_| is_latest) {
                     if let Ok(mid) = mid.parse::<usize>()
                         && let Some(line) = self.lines.get_mut(mid)
                     {
@@ -319,7 +321,11 @@ impl Person {
 
     /// A request was refused: an offer is repeated, because nothing else would.
     fn refused(&mut self, kind: &str, code: &str, now: Time) {
-        if kind == "offer" && matches!(code, "media_unavailable" | "store_unavailable") {
+        let may_repeat = matches!(code, "media_unavailable" | "store_unavailable" | "unknown_track");
+        if kind == "offer" && may_repeat && !self.misbehaves {
+            if code == "unknown_track" {
+                self.lines.iter_mut().for_each(|line| line.track = None);
+            }
             self.offer(now);
         }
     }

@@ -10,6 +10,7 @@ use spillway_wire::demux::{Protocol, protocol};
 use super::World;
 use super::person::Link;
 use crate::client::frames;
+use crate::fault::FaultKind;
 use crate::network::Datagram;
 use crate::node::{CallId, NodeCall, NodeResult, StreamId, StreamItem};
 use crate::pipes::{Host, Route};
@@ -43,6 +44,8 @@ pub(super) struct InFlight {
 const TO_SERVER: Duration = Duration::from_millis(15);
 /// Time of a message between a server and a node.
 const TO_NODE: Duration = Duration::from_millis(3);
+/// Longest time for which a send buffer is full.
+const FULL_SOCKET: Duration = Duration::from_millis(1_000);
 /// Channels between a server and a node: calls and events travel apart.
 const CALLS: u64 = 0;
 const EVENTS: u64 = 1;
@@ -246,8 +249,13 @@ impl World {
             return self.on_state(node, result);
         }
         let now = self.clock.now();
+        // A full send buffer holds back what was sent before.
+        let mut active = self.active.iter();
+        let is_full = active.any(|fault| fault.kind == FaultKind::FullSocket);
+        let drains = if is_full { FULL_SOCKET } else { Duration::ZERO };
         self.note("reply", || format!("node {node} {call:?}: {result:?}"));
-        self.checks.replied(self.nodes[node].addr, call.0, result.is_ok(), now);
+        let answered = (call.0, result.is_ok());
+        self.checks.replied(self.nodes[node].addr, answered, (now, drains));
         if let Some((server, node, id)) = self.in_flight.calls.remove(&call.0) {
             self.reply(server, node, id, result);
         }

@@ -127,7 +127,8 @@ fn continues(last: Option<Stamp>, next: &Stamp, gap: u64, is_video: bool) -> Opt
         return (!begins).then(|| format!("media begins with {next:?}"));
     };
     if (last.track, last.layer) != (next.track, next.layer) {
-        return (!begins).then(|| format!("{next:?} follows {last:?}"));
+        // The viewer sees by a gap that the beginning is missing.
+        return (!begins && gap == 0).then(|| format!("{next:?} follows {last:?}"));
     }
     let missing = u64::from(next.number.saturating_sub(last.number + 1));
     // Packets that the publisher's path lost leave their gap.

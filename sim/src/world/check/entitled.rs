@@ -30,8 +30,8 @@ struct Right {
     ends: Option<Time>,
 }
 
-/// Time in which a pause takes effect.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Time in which a pause takes effect: until the next tick of the shard, which may be stalled for 800 ms.
+const PAUSE: Duration = Duration::from_millis(1_500);
 
 #[derive(Debug)]
 struct Taken {
@@ -108,7 +108,12 @@ impl Entitled {
         }
     }
 
-    pub(super) fn replied(&mut self, node: SocketAddr, number: u64, is_ok: bool, now: Time) {
+    pub(super) fn replied(
+        &mut self,
+        node: SocketAddr,
+        (number, is_ok): (u64, bool),
+        (now, drains): (Time, Duration),
+    ) {
         let Some(taken) = self.pending.remove(&number).filter(|_| is_ok) else {
             return;
         };
@@ -125,10 +130,16 @@ impl Entitled {
                 right.ends.get_or_insert(now + PAUSE);
             }
         }
-        match taken.tracks {
-            None => tracks.retain(|_, right| right.confirmed > number),
-            Some(gone) => {
-                tracks.retain(|track, right| right.confirmed > number || !gone.contains(track));
+        let is_gone = |track: &String, right: &Right| {
+            let gone = taken.tracks.as_ref();
+            right.confirmed <= number && gone.is_none_or(|gone| gone.contains(track))
+        };
+        if drains.is_zero() {
+            tracks.retain(|track, right| !is_gone(track, right));
+        } else {
+            let gone = tracks.iter_mut().filter(|(track, right)| is_gone(track, right));
+            for (_, right) in gone {
+                right.ends = Some(right.ends.map_or(now + drains, |ends| ends.min(now + drains)));
             }
         }
         if tracks.is_empty() {

@@ -47,8 +47,14 @@ impl Checks {
     }
 
     /// The node at `addr` has answered a call.
-    pub(super) fn replied(&mut self, addr: SocketAddr, number: u64, is_ok: bool, now: Time) {
-        self.entitled.replied(addr, number, is_ok, now);
+    /// What was sent before arrives in the time `drains`.
+    pub(super) fn replied(
+        &mut self,
+        addr: SocketAddr,
+        call: (u64, bool),
+        (now, drains): (Time, Duration),
+    ) {
+        self.entitled.replied(addr, call, (now, drains));
     }
 
     /// The node at `addr` has ended.

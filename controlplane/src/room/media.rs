@@ -84,6 +84,9 @@ impl Room {
             let sessions = synced.sessions.into_iter();
             sessions.map(by_id).collect()
         };
+        if was_lost {
+            self.close_early(node, &held, now);
+        }
         let asked: Option<HashSet<SessionId>> = synced.asked.map(HashSet::from_iter);
         for participant in self.members_on(node) {
             let ids = self.member_by_id[&participant].sessions();
@@ -120,6 +123,26 @@ impl Room {
             .collect();
         for id in ids {
             self.advance(&id, now);
+        }
+    }
+
+    /// Closes sessions that commands have made on a new data plane before the loss of the last one was known: their clients
+    /// have discarded the peer connections.
+    fn close_early(
+        &mut self,
+        node: &NodeId,
+        held: &BTreeMap<SessionId, HeldSession>,
+        now: Instant,
+    ) {
+        for participant in self.members_on(node) {
+            for id in self.member_by_id[&participant].sessions() {
+                let session = self.session_by_id.get(&id);
+                let is_early = session.is_some_and(|session| !session.is_established());
+                if is_early && held.contains_key(&id) {
+                    let reason = "made before the media was lost";
+                    self.push_own(&id, Job::Close { reason }, now);
+                }
+            }
         }
     }
 
@@ -238,6 +261,7 @@ impl Room {
             let Some(session) = self.session_by_id.get_mut(&id) else {
                 continue;
             };
+            let is_in_flight = session.has_command_in_flight();
             session.state = match id.half {
                 Half::Publish if reoffers => State::Lost {
                     until: now + REOFFER_TIME,
@@ -248,8 +272,8 @@ impl Room {
                 let said = "the media session was lost";
                 self.refuse(to, Refusal::new(ErrorCode::MediaUnavailable, said));
             }
-            // If the node's data plane has ended, the command fails and is not repeated.
-            if is_up {
+            // A data plane that has ended has no session to close, but a command in flight may make one on the next.
+            if is_up || is_in_flight {
                 let reason = "media lost";
                 self.push_own(&id, Job::Close { reason }, now);
             }

@@ -231,6 +231,11 @@ impl Session {
         self.slot = CommandSlot::InFlight(in_flight);
     }
 
+    /// True while a command has no result.
+    pub(super) fn has_command_in_flight(&self) -> bool {
+        matches!(self.slot, CommandSlot::InFlight(_))
+    }
+
     /// The job of the command whose result arrived.
     pub(super) fn replied(&mut self) -> Option<InFlight> {
         match std::mem::replace(&mut self.slot, CommandSlot::Free) {

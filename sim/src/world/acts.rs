@@ -165,6 +165,14 @@ impl World {
     fn push_wishes(&mut self, index: usize) {
         let person = &mut self.people[index];
         person.moments.wanted = self.clock.now();
+        let touched = std::mem::take(&mut person.touched);
+        let known: Vec<&String> = person.signaling.roster.participants.values()
+            .flat_map(|participant| participant.tracks.keys())
+            .collect();
+        let tracks: Vec<String> = touched.into_iter().filter(|t| known.contains(&t)).collect();
+        for track in tracks {
+            person.wish(track);
+        }
     }
 
     pub(super) fn begin(&mut self, fault: Fault) {
@@ -397,21 +405,12 @@ impl World {
             false => std::mem::take(set).into_iter().collect(),
         };
         person.moments.wanted = now;
+        person.touched.extend(chosen.iter().cloned());
         if !person.signaling.is_joined {
             return;
         }
         for track in chosen {
-            if person.refused.contains(&track) {
-                let tracks = json!({"tracks": [track]});
-                person.signaling.request("unsubscribe", tracks);
-            } else {
-                let height = if person.narrowed.contains(&track) { 180 } else { 0 };
-                let wish = json!({
-                    "track": track, "paused": person.paused.contains(&track), "max_height": height,
-                });
-                let wish = json!({"tracks": [wish]});
-                person.signaling.request("subscribe", wish);
-            }
+            person.wish(track);
         }
     }
 

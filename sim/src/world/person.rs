@@ -42,6 +42,8 @@ pub(super) struct Person {
     pub(super) refused: BTreeSet<String>,
     pub(super) paused: BTreeSet<String>,
     pub(super) narrowed: BTreeSet<String>,
+    /// Tracks of which the person has said what it wants.
+    pub(super) touched: BTreeSet<String>,
     /// Tracks that were offered to the viewing session, and since when.
     pub(super) offered: BTreeMap<String, Time>,
     pub(super) witness: Cell<Witness>,
@@ -136,6 +138,7 @@ impl Person {
             refused: BTreeSet::new(),
             paused: BTreeSet::new(),
             narrowed: BTreeSet::new(),
+            touched: BTreeSet::new(),
             offered: BTreeMap::new(),
             witness: Cell::default(),
             rng: seed.stream(&format!("person {number}")),
@@ -249,6 +252,20 @@ impl Person {
         }
     }
 
+    /// Tells the server what the person wants to get of `track`.
+    pub(super) fn wish(&mut self, track: String) {
+        if self.refused.contains(&track) {
+            let tracks = json!({"tracks": [track]});
+            self.signaling.request("unsubscribe", tracks);
+        } else {
+            let height = if self.narrowed.contains(&track) { 180 } else { 0 };
+            let is_paused = self.paused.contains(&track);
+            let wish = json!({"track": track, "paused": is_paused, "max_height": height});
+            self.signaling.request("subscribe", json!({"tracks": [wish]}));
+        }
+        self.touched.insert(track);
+    }
+
     /// Handles a text of the server. Returns what was heard.
     pub(super) fn receive_text(&mut self, text: &str, now: Time) -> Vec<Heard> {
         self.signaling.receive(text);
@@ -266,9 +283,10 @@ impl Person {
                 self.moments.joined = Some(now);
                 if mode == "new" {
                     self.lines.iter_mut().for_each(|line| line.track = None);
-                    for set in [&mut self.refused, &mut self.paused, &mut self.narrowed] {
-                        set.clear();
-                    }
+                    self.refused.clear();
+                    self.paused.clear();
+                    self.narrowed.clear();
+                    self.touched.clear();
                     self.make_sessions(now);
                 } else if self.view.is_none() {
                     // The peer connections were discarded while the socket was gone.

@@ -68,7 +68,8 @@ impl World {
         if is_late && person.may_view && moments.view_connected.is_none() && self.has_media(index) {
             return Some(format!("waits {waits:?} for the viewing connection"));
         }
-        let publishes = person.lines.iter().any(|line| line.is_offered);
+        // Wrong offers may have taken the tracks of a person that misbehaves.
+        let publishes = !person.misbehaves && person.lines.iter().any(|line| line.is_offered);
         if is_late && publishes && moments.publish_connected.is_none() {
             return Some(format!("waits {waits:?} for the publishing connection"));
         }

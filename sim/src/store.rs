@@ -24,6 +24,8 @@ pub struct StoreHost {
     handles: BTreeMap<ServerLife, MemoryStore>,
     relays: Vec<Relay>,
     flying: Events<Flying>,
+    /// Calls that wait for the end of an outage, in order.
+    held: Vec<(ServerLife, CallId, StoreCall)>,
     /// Faults of the store that are active.
     pub faults: StoreFaults,
 }
@@ -80,6 +82,7 @@ impl StoreHost {
             handles: BTreeMap::new(),
             relays: Vec::new(),
             flying: Events::default(),
+            held: Vec::new(),
             faults: StoreFaults::default(),
         }
     }
@@ -87,6 +90,7 @@ impl StoreHost {
     /// A server has ended: nobody reads its answers and updates.
     pub fn end_server(&mut self, server: ServerLife) {
         self.handles.remove(&server);
+        self.held.retain(|(of, _, _)| *of != server);
         self.relays.retain(|relay| relay.server != server);
     }
 
@@ -99,12 +103,21 @@ impl StoreHost {
     /// Everything that is due. Returns what arrives at servers.
     pub fn run(&mut self, now: Time) -> Vec<(ServerLife, FromStore)> {
         let mut results = Vec::new();
+        if !self.is_refusing() {
+            for (server, id, call) in std::mem::take(&mut self.held) {
+                self.flying.add(now, Flying::Call(server, id, call));
+            }
+        }
         loop {
             self.collect_updates(now);
             let Some(due) = self.flying.take_due(now) else {
                 return results;
             };
             match due {
+                // Writes wait for the end of an outage, as they do in the log of a server without store.
+                Flying::Call(server, id, call) if self.is_refusing() && waits(&call) => {
+                    self.held.push((server, id, call));
+                }
                 Flying::Call(server, id, call) => {
                     let result = self.execute(server, call);
                     let at = now + DELAY + self.faults.slow;
@@ -138,6 +151,10 @@ impl StoreHost {
     /// The real store.
     pub fn memory(&self) -> &MemoryStore {
         &self.root
+    }
+
+    fn is_refusing(&self) -> bool {
+        self.faults.is_away || self.faults.is_demoted
     }
 
     /// Takes what readers were sent, and puts it on its way.
@@ -219,6 +236,14 @@ impl StoreHost {
         });
         Ok(StoreReply::Opened(Box::new(opened)))
     }
+}
+
+/// True if a server repeats the call until it succeeds.
+fn waits(call: &StoreCall) -> bool {
+    matches!(
+        call,
+        StoreCall::Append(..) | StoreCall::Publish(..) | StoreCall::Close(_)
+    )
 }
 
 /// The result of a call to the store in memory, which never waits.

@@ -326,7 +326,21 @@ impl Actor {
                 socket,
                 missed,
                 sessions,
-            } => self.handle_read_for_join(socket, missed, sessions, time),
+                unclaimed,
+            } => {
+                self.handle_read_for_join(socket, missed, sessions, time);
+                if let Some(participant) = unclaimed {
+                    self.claim_again(participant);
+                }
+            }
+            Answer::Claimed {
+                participant,
+                is_done,
+            } => {
+                if !is_done {
+                    self.claim_again(participant);
+                }
+            }
             Answer::ReadAgain(again) => {
                 self.is_reading_again = false;
                 match again {
@@ -387,6 +401,14 @@ impl Actor {
             self.drain_room(Some(time.now));
             let time = (time.now, time.unix_s);
             self.room.handle_request(socket, id, request, time);
+        }
+    }
+
+    /// The store does not know that this server took over the participant: the previous server would remove it after the
+    /// grace time. A participant that moved on is another server's.
+    fn claim_again(&mut self, participant: ParticipantId) {
+        if self.room.is_member(&participant) {
+            self.effects.push_back(Effect::Claim(participant));
         }
     }
 

@@ -54,6 +54,8 @@ pub enum Effect {
     Publish(Ephemeral),
     /// Read the history and sessions for a join. Answer: [`Answer::ReadForJoin`].
     ReadForJoin(JoinReads),
+    /// Record in the store, after a pause, that this server serves the participant. Answer: [`Answer::Claimed`].
+    Claim(ParticipantId),
     /// Open the room in the store again, and read the events after `offset`. Answer:
     /// [`Answer::ReadAgain`].
     ReadAgain {
@@ -122,6 +124,15 @@ pub enum Answer {
         missed: Missed,
         /// Sessions of the participant on its node.
         sessions: Vec<HeldSession>,
+        /// The participant that this server took over, if the store does not know it yet.
+        unclaimed: Option<ParticipantId>,
+    },
+    /// Result of [`Effect::Claim`].
+    Claimed {
+        /// The participant that this server took over.
+        participant: ParticipantId,
+        /// False: the store does not answer.
+        is_done: bool,
     },
     /// Result of [`Effect::ReadAgain`].
     ReadAgain(ReadAgain),

@@ -37,28 +37,51 @@ pub(super) async fn read_for_join(hub: &Hub, name: &RoomName, reads: JoinReads) 
             Missed::TooOld
         })
     };
-    let (missed, sessions) = tokio::join!(missed, claim(hub, name, claimed));
+    let (missed, (sessions, unclaimed)) = tokio::join!(missed, take_over(hub, name, claimed));
     Answer::ReadForJoin {
         socket,
         missed,
         sessions,
+        unclaimed,
     }
 }
 
-/// Makes this server the participant's server, and reads the participant's sessions from its node.
-async fn claim(hub: &Hub, name: &RoomName, claimed: Option<Sessions>) -> Vec<HeldSession> {
+/// Makes this server the participant's server, and reads the participant's sessions from its node. Returns the participant if
+/// the store does not know of it.
+async fn take_over(
+    hub: &Hub,
+    name: &RoomName,
+    claimed: Option<Sessions>,
+) -> (Vec<HeldSession>, Option<ParticipantId>) {
     let Some(sessions) = claimed else {
-        return Vec::new();
+        return (Vec::new(), None);
     };
-    if let Err(error) = hub.store.claim(name, &sessions.participant).await {
-        // The previous server notices the change when the store is available again.
-        tracing::warn!(room = ?name, %error, "participant taken over, but the store does not know it yet");
-    }
+    let is_known = claim(hub, name, &sessions.participant).await;
+    let unclaimed = (!is_known).then(|| sessions.participant.clone());
     let Some(connection) = hub.fleet.connection(&sessions.node) else {
-        return Vec::new();
+        return (Vec::new(), unclaimed);
     };
     let held = connection.sessions(&sessions.ids()).await;
-    held.unwrap_or_default()
+    (held.unwrap_or_default(), unclaimed)
+}
+
+/// Records in the store that this server serves `participant`. False if the store does not answer.
+async fn claim(hub: &Hub, name: &RoomName, participant: &ParticipantId) -> bool {
+    let claimed = hub.store.claim(name, participant).await;
+    if let Err(error) = &claimed {
+        tracing::warn!(room = ?name, %error, "participant taken over, but the store does not know it yet");
+    }
+    claimed.is_ok()
+}
+
+/// Claims `participant` after a pause, because the last attempt failed.
+pub(super) async fn claim_again(hub: &Hub, name: &RoomName, participant: ParticipantId) -> Answer {
+    tokio::time::sleep(STORE_PAUSE).await;
+    let is_done = claim(hub, name, &participant).await;
+    Answer::Claimed {
+        participant,
+        is_done,
+    }
 }
 
 /// Opens a room in the store again after its reader ended or missed an event, and reads the events

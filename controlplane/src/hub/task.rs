@@ -15,7 +15,7 @@ use super::actor::Actor;
 use super::directory::{Hub, Inputs};
 use super::effect::{Answer, Effect, Input, ReadAgain, Time};
 use super::input::RoomInput;
-use super::read::{STORE_PAUSE, absent, read_again, read_for_join};
+use super::read::{STORE_PAUSE, absent, claim_again, read_again, read_for_join};
 use crate::clock;
 use crate::history::{Append, Roster};
 use crate::ids::{NodeId, RoomName, SessionId};
@@ -238,6 +238,12 @@ impl Task {
                 let (hub, name) = (Arc::clone(&self.hub), self.name.clone());
                 self.spawn_read(async move {
                     ReadResult::Answer(read_for_join(&hub, &name, reads).await)
+                });
+            }
+            Effect::Claim(participant) => {
+                let (hub, name) = (Arc::clone(&self.hub), self.name.clone());
+                self.spawn_read(async move {
+                    ReadResult::Answer(claim_again(&hub, &name, participant).await)
                 });
             }
             Effect::ReadAgain { epoch, offset } => {

@@ -148,6 +148,11 @@ impl Room {
         self.member_by_id.keys().cloned().collect()
     }
 
+    /// True if this server serves the participant.
+    pub fn is_member(&self, participant: &ParticipantId) -> bool {
+        self.member_by_id.contains_key(participant)
+    }
+
     /// Number of members on this server.
     pub fn members(&self) -> usize {
         self.member_by_id.len()

@@ -65,6 +65,8 @@ impl Room {
             }
         }
         self.add_with_sessions(member, &pair);
+        // Tracks may have ended while nobody served the participant.
+        self.unsubscribe_ended(participant);
         if is_lost {
             self.lose(participant, None, now);
         }

@@ -26,7 +26,6 @@ use crate::node::NodeCall;
 
 /// A room of a server.
 pub(super) struct RoomTask {
-    name: RoomName,
     /// `None` while the room is being opened.
     actor: Option<Actor>,
     updates: Option<mpsc::Receiver<RoomUpdate>>,
@@ -99,7 +98,6 @@ impl Server {
                 Finished::Opened(room, opened)
             });
             RoomTask {
-                name: name.clone(),
                 actor: None,
                 updates: None,
                 waiting: VecDeque::new(),
@@ -321,6 +319,16 @@ impl Server {
                 });
             }
             Effect::ReadForJoin(reads) => self.tasks.start(read_for_join(net, room, reads)),
+            Effect::Claim(participant) => self.tasks.start(async move {
+                net.sleep(STORE_PAUSE).await;
+                let claim = StoreCall::Claim(room.clone(), participant.clone());
+                let is_done = net.store(claim).await.is_ok();
+                let answer = Answer::Claimed {
+                    participant,
+                    is_done,
+                };
+                Finished::Answer(room, answer)
+            }),
             Effect::ReadAgain { epoch, offset } => {
                 self.tasks.start(read_again(net, room, epoch, offset));
             }
@@ -372,11 +380,12 @@ async fn read_for_join(net: Rc<Net>, room: RoomName, reads: JoinReads) -> Finish
         },
         None => Missed::TooOld,
     };
-    let mut sessions = Vec::new();
+    let (mut sessions, mut unclaimed) = (Vec::new(), None);
     if let Some(claimed) = claimed {
         let claim = StoreCall::Claim(room.clone(), claimed.participant.clone());
-        // The previous server notices the change when the store is available again.
-        let _ = net.store(claim).await;
+        if net.store(claim).await.is_err() {
+            unclaimed = Some(claimed.participant.clone());
+        }
         let held = net.sessions(claimed.node.clone(), claimed.ids().to_vec());
         sessions = held.await.map(|(_, held)| held).unwrap_or_default();
     }
@@ -384,6 +393,7 @@ async fn read_for_join(net: Rc<Net>, room: RoomName, reads: JoinReads) -> Finish
         socket,
         missed,
         sessions,
+        unclaimed,
     };
     Finished::Answer(room, answer)
 }

@@ -141,7 +141,7 @@ impl World {
                         person.signaling.request("leave", json!({}));
                     }
                 }
-                Heard::Answer(..) => self.name_tracks(index),
+                Heard::Answer(_, tracks) => self.name_tracks(index, &tracks),
                 Heard::Left(participant, reason) => self.saw_leave(index, &participant, &reason),
                 Heard::Refused(kind, code) => self.saw_refusal(index, kind, &code),
                 Heard::Media { .. } => self.set_paths(index),
@@ -151,10 +151,10 @@ impl World {
     }
 
     /// Notes which names the tracks of a person's packets have.
-    fn name_tracks(&mut self, index: usize) {
+    fn name_tracks(&mut self, index: usize, tracks: &[(String, String)]) {
         let person = &self.people[index];
-        for (mid, line) in person.lines.iter().enumerate() {
-            if let Some(track) = &line.track {
+        for (mid, track) in tracks {
+            if let Ok(mid) = mid.parse() {
                 let names = self.track_names.entry(person.stamp(mid)).or_default();
                 names.insert(track.clone());
             }

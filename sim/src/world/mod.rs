@@ -30,7 +30,7 @@ use crate::hash::{RunDigest, RunHash};
 use crate::network::{Counts, Network};
 use crate::node::Node;
 use crate::pipes::Pipes;
-use crate::rng::{Rng, Seed};
+use crate::rng::Seed;
 use crate::schedule::Schedule;
 use crate::server::Server;
 use crate::store::StoreHost;
@@ -78,7 +78,6 @@ pub struct World {
     changes: Events<Change>,
     active: Vec<Fault>,
     last_calm: LastCalm,
-    rng: Rng,
     hash: RunHash,
     coverage: Coverage,
     checks: Checks,
@@ -183,7 +182,6 @@ impl World {
             changes,
             active: Vec::new(),
             last_calm: LastCalm::default(),
-            rng,
             hash: RunHash::default(),
             coverage: Coverage::default(),
             checks: Checks::default(),

@@ -33,6 +33,8 @@ pub(super) struct Person {
     /// The sessions of the present pair of peer connections, if there is one.
     pub(super) publish: Option<Session>,
     pub(super) view: Option<Session>,
+    /// The latest offer has no answer yet.
+    has_pending_offer: bool,
     /// Number of pairs of peer connections so far.
     pairs: u32,
     roamed: u8,
@@ -132,6 +134,7 @@ impl Person {
             token,
             publish: None,
             view: None,
+            has_pending_offer: false,
             pairs: 0,
             roamed: 0,
             lines: Default::default(),
@@ -150,12 +153,6 @@ impl Person {
     /// Number that the person's packets on line `mid` carry.
     pub(super) fn stamp(&self, mid: usize) -> u32 {
         1_000 * self.pairs + 2 * self.number as u32 + mid as u32
-    }
-
-    /// The person whose packets carry `stamp`, and the line.
-    pub(super) fn of_stamp(stamp: u32) -> (usize, usize) {
-        let number = stamp % 1_000;
-        ((number / 2) as usize, (number % 2) as usize)
     }
 
     /// Discards the peer connections.
@@ -219,6 +216,7 @@ impl Person {
             tracks.push(track);
         }
         self.moments.changed = [now; 2];
+        self.has_pending_offer = true;
         let offer = json!({"sdp": sdp, "tracks": tracks});
         self.signaling.request("offer", offer);
     }
@@ -291,16 +289,21 @@ impl Person {
                 } else if self.view.is_none() {
                     // The peer connections were discarded while the socket was gone.
                     self.make_sessions(now);
-                } else if self.publish.is_some() && self.has_unanswered_offer() {
+                } else if self.publish.is_some() && self.has_pending_offer {
                     self.offer(now);
                 }
             }
             Heard::Answer(sdp, tracks) => {
+                self.has_pending_offer = self
+                    .signaling
+                    .unanswered
+                    .values()
+                    .any(|kind| *kind == "offer");
                 if let Some(session) = &mut self.publish {
                     session.answered(sdp, now);
                 }
                 // A later offer has an answer of its own.
-                let is_latest = !self.signaling.unanswered.values().any(|kind| *kind == "offer");
+                let is_latest = !self.has_pending_offer;
                 for (mid, track) in tracks.iter().filter(|_| is_latest) {
                     if let Ok(mid) = mid.parse::<usize>()
                         && let Some(line) = self.lines.get_mut(mid)
@@ -330,11 +333,6 @@ impl Person {
             | Heard::Closing(..)
             | Heard::Wrong(_) => {}
         }
-    }
-
-    fn has_unanswered_offer(&self) -> bool {
-        let mut lines = self.lines.iter();
-        lines.any(|line| line.is_offered && line.track.is_none())
     }
 
     /// A request was refused: an offer is repeated, because nothing else would.

@@ -32,17 +32,17 @@ struct Seen {
 const ENCRYPTED: u32 = 1 << 31;
 
 impl Witness {
-    /// Checks a datagram to `session`. `right` returns the number of the right to get a track. Returns the number of each invariant
+    /// Checks a datagram to `session`. `may_miss`: the first packets of a stream may be missing. `right` returns the number of the right to get a track. Returns the number of each invariant
     /// that does not hold, and what was seen.
     pub(super) fn see(
         &mut self,
         datagram: &[u8],
-        session: &Session,
+        (session, may_miss): (&Session, bool),
         right: impl Fn(u32) -> Option<u64>,
     ) -> Vec<(u8, String)> {
         let mut wrong = Vec::new();
         match protocol(datagram) {
-            Some(Protocol::Rtp) => self.see_rtp(datagram, (session, &right), &mut wrong),
+            Some(Protocol::Rtp) => self.see_rtp(datagram, (session, may_miss, &right), &mut wrong),
             Some(Protocol::Rtcp) => self.see_rtcp(datagram, &mut wrong),
             Some(Protocol::Stun | Protocol::Dtls | Protocol::TurnChannel) | None => {}
         }
@@ -68,7 +68,7 @@ impl Witness {
     fn see_rtp(
         &mut self,
         datagram: &[u8],
-        (session, right): (&Session, &dyn Fn(u32) -> Option<u64>),
+        (session, may_miss, right): (&Session, bool, &dyn Fn(u32) -> Option<u64>),
         wrong: &mut Vec<(u8, String)>,
     ) {
         let Some(header) = Received::read(datagram) else {
@@ -106,7 +106,8 @@ impl Witness {
         let last = seen.last.filter(|(_, at)| *at < index && is_same);
         let gap = before.map_or(Some(0), |before| index.checked_sub(before + 1));
         if let Some(gap) = gap {
-            if let Some(broken) = continues(
+            if (last.is_some() || !may_miss)
+                && let Some(broken) = continues(
                 last.map(|(stamp, _)| stamp),
                 &stamp,
                 gap,

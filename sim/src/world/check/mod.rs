@@ -19,6 +19,8 @@ use roster::Lags;
 
 /// Time between two looks.
 pub(super) const INTERVAL: Duration = Duration::from_millis(250);
+/// Time after a change of the address in which the first packets of a stream may be missing.
+const ROAMING: Duration = Duration::from_secs(3);
 /// Numbers of the calls by which the world itself reads the state of nodes.
 const OWN_CALLS: u64 = 1 << 60;
 
@@ -98,8 +100,11 @@ impl World {
         if view.transport.local() != datagram.to {
             return;
         }
+        // What was sent to an address that is not proven was dropped.
+        let roamed = person.moments.roamed;
+        let may_miss = roamed.is_some_and(|at| now.since(at) < ROAMING);
         let mut witness = person.witness.take();
-        let seen = witness.see(&datagram.bytes, view, right);
+        let seen = witness.see(&datagram.bytes, (view, may_miss), right);
         person.witness.set(witness);
         for (invariant, seen) in seen {
             self.violate(invariant, format!("person {index}: {seen}"));

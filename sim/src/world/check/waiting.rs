@@ -118,6 +118,9 @@ impl World {
         let (to, from) = (&self.people[viewer], &self.people[publisher]);
         let line = &from.lines[mid];
         let track = line.track.as_ref().filter(|_| !line.is_muted && line.is_offered)?;
+        if from.misbehaves {
+            return None; // its wrong offers may have ended its own media
+        }
         let is_wanted = !to.refused.contains(track) && !to.paused.contains(track);
         if to.room != from.room || !to.may_view || !is_wanted || !to.signaling.is_joined {
             return None;

@@ -16,7 +16,7 @@ use crate::history::{Entry, Missed, Roster};
 use crate::ids::{Epoch, NodeId, ParticipantId, SessionId, TrackId};
 use crate::limits::JOINING_REQUESTS;
 use crate::room::{
-    ErrorCode, JoinRequest, NodeSync, Notice, Output, ReadForJoin, Refusal, Request, Room,
+    CloseCode, ErrorCode, JoinRequest, NodeSync, Notice, Output, ReadForJoin, Refusal, Request, Room,
     SocketId, Then,
 };
 use crate::store::{Appended, RoomUpdate, Stored};
@@ -374,11 +374,18 @@ impl Actor {
         &mut self,
         socket: SocketId,
         missed: Missed,
-        sessions: Vec<HeldSession>,
+        sessions: Option<Vec<HeldSession>>,
         time: Time,
     ) {
         // The socket may have closed meanwhile.
         let Some(joining) = self.joining_by_socket.remove(&socket) else {
+            return;
+        };
+        let Some(sessions) = sessions else {
+            // Another server may reach the node, and the media may still flow.
+            if let Some(outbox) = self.audience.leave(socket) {
+                outbox.end((CloseCode::GoingAway, "the media server does not answer"));
+            }
             return;
         };
         let missed = match missed {

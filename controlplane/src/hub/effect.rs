@@ -122,8 +122,8 @@ pub enum Answer {
         socket: SocketId,
         /// The history since the resume point.
         missed: Missed,
-        /// Sessions of the participant on its node.
-        sessions: Vec<HeldSession>,
+        /// Sessions of the participant on its node; `None`: the node does not answer.
+        sessions: Option<Vec<HeldSession>>,
         /// The participant that this server took over, if the store does not know it yet.
         unclaimed: Option<ParticipantId>,
     },

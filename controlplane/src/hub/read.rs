@@ -46,23 +46,31 @@ pub(super) async fn read_for_join(hub: &Hub, name: &RoomName, reads: JoinReads) 
     }
 }
 
-/// Makes this server the participant's server, and reads the participant's sessions from its node. Returns the participant if
-/// the store does not know of it.
+/// Reads the participant's sessions from its node, and makes this server the participant's server. The first result is `None` if
+/// the node does not answer; then the participant stays with its server. The second is the participant, if the store does
+/// not know of the change.
 async fn take_over(
     hub: &Hub,
     name: &RoomName,
     claimed: Option<Sessions>,
-) -> (Vec<HeldSession>, Option<ParticipantId>) {
+) -> (Option<Vec<HeldSession>>, Option<ParticipantId>) {
     let Some(sessions) = claimed else {
-        return (Vec::new(), None);
+        return (Some(Vec::new()), None);
+    };
+    let facts = hub.node_facts();
+    let is_lost = facts.get(&sessions.node).is_some_and(|facts| facts.media == Media::Lost);
+    let held = match hub.fleet.connection(&sessions.node).filter(|_| !is_lost) {
+        Some(connection) => match connection.sessions(&sessions.ids()).await {
+            Ok(held) => held,
+            Err(error) => {
+                tracing::warn!(room = ?name, node = %sessions.node, %error, "a participant cannot come back to this server");
+                return (None, None);
+            }
+        },
+        None => Vec::new(),
     };
     let is_known = claim(hub, name, &sessions.participant).await;
-    let unclaimed = (!is_known).then(|| sessions.participant.clone());
-    let Some(connection) = hub.fleet.connection(&sessions.node) else {
-        return (Vec::new(), unclaimed);
-    };
-    let held = connection.sessions(&sessions.ids()).await;
-    (held.unwrap_or_default(), unclaimed)
+    (Some(held), (!is_known).then_some(sessions.participant))
 }
 
 /// Records in the store that this server serves `participant`. False if the store does not answer.

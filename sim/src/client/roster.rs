@@ -1,6 +1,6 @@
 //! The list of participants that a client builds from `joined` and from events, as a page does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -9,6 +9,8 @@ use serde_json::Value;
 pub struct Roster {
     /// Participants by id.
     pub participants: BTreeMap<String, Participant>,
+    /// Participants that left. Two servers may say so of the same one.
+    gone: BTreeSet<String>,
 }
 
 /// A participant.
@@ -41,7 +43,8 @@ impl Roster {
             }
             "participant_left" => {
                 let known = self.participants.remove(&id);
-                known.is_none().then(|| format!("{id} left and was not there"))
+                let is_new = self.gone.insert(id.clone());
+                (known.is_none() && is_new).then(|| format!("{id} left and was not there"))
             }
             "track_published" => {
                 let track = &event["track"];

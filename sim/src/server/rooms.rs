@@ -318,7 +318,10 @@ impl Server {
                     Finished::Nothing
                 });
             }
-            Effect::ReadForJoin(reads) => self.tasks.start(read_for_join(net, room, reads)),
+            Effect::ReadForJoin(reads) => {
+                let facts = self.facts.clone();
+                self.tasks.start(read_for_join(net, room, reads, facts));
+            }
             Effect::Claim(participant) => self.tasks.start(async move {
                 net.sleep(STORE_PAUSE).await;
                 let claim = StoreCall::Claim(room.clone(), participant.clone());
@@ -367,7 +370,13 @@ impl Server {
     }
 }
 
-async fn read_for_join(net: Rc<Net>, room: RoomName, reads: JoinReads) -> Finished {
+async fn read_for_join(
+    net: Rc<Net>,
+    room: RoomName,
+    reads: JoinReads,
+    facts: NodeFactsById,
+) -> Finished {
+    let is_lost = |node: &NodeId| facts.get(node).is_some_and(|facts| facts.media == Media::Lost);
     let JoinReads {
         socket,
         seen,
@@ -380,14 +389,16 @@ async fn read_for_join(net: Rc<Net>, room: RoomName, reads: JoinReads) -> Finish
         },
         None => Missed::TooOld,
     };
-    let (mut sessions, mut unclaimed) = (Vec::new(), None);
+    let (mut sessions, mut unclaimed) = (Some(Vec::new()), None);
     if let Some(claimed) = claimed {
+        if !is_lost(&claimed.node) {
+            let held = Rc::clone(&net).sessions(claimed.node.clone(), claimed.ids().to_vec());
+            sessions = held.await.map(|(_, held)| held).ok();
+        }
         let claim = StoreCall::Claim(room.clone(), claimed.participant.clone());
-        if net.store(claim).await.is_err() {
+        if sessions.is_some() && net.store(claim).await.is_err() {
             unclaimed = Some(claimed.participant.clone());
         }
-        let held = net.sessions(claimed.node.clone(), claimed.ids().to_vec());
-        sessions = held.await.map(|(_, held)| held).unwrap_or_default();
     }
     let answer = Answer::ReadForJoin {
         socket,

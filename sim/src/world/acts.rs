@@ -141,22 +141,12 @@ impl World {
                         person.signaling.request("leave", json!({}));
                     }
                 }
-                Heard::Answer(_, tracks) => self.name_tracks(index, &tracks),
-                Heard::Left(participant, reason) => self.saw_leave(index, &participant, &reason),
+                                Heard::Left(participant, reason) => self.saw_leave(index, &participant, &reason),
                 Heard::Refused(kind, code) => self.saw_refusal(index, kind, &code),
                 Heard::Media { .. } => self.set_paths(index),
-                Heard::Offer(..) | Heard::Message(_) | Heard::Ok(_) | Heard::Closing(..) => {}
-            }
-        }
-    }
-
-    /// Notes which names the tracks of a person's packets have.
-    fn name_tracks(&mut self, index: usize, tracks: &[(String, String)]) {
-        let person = &self.people[index];
-        for (mid, track) in tracks {
-            if let Ok(mid) = mid.parse() {
-                let names = self.track_names.entry(person.stamp(mid)).or_default();
-                names.insert(track.clone());
+                Heard::Answer(..)
+                | Heard::Offer(..)
+                | Heard::Message(_) | Heard::Ok(_) | Heard::Closing(..) => {}
             }
         }
     }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use spillway_controlplane::fleet::convert::Request as CommandRequest;
+use spillway_controlplane::ids::SessionId;
 use spillway_controlplane::room::SocketId;
 use spillway_wire::dataplane as proto;
 use spillway_wire::demux::{Protocol, protocol};
 
 use super::World;
-use super::person::Link;
+use super::person::{Link, Person};
 use crate::client::frames;
 use crate::fault::FaultKind;
 use crate::network::Datagram;
@@ -98,6 +100,7 @@ impl World {
                     self.in_flight.streams.insert(*stream, (server, node));
                 }
                 self.checks.called(self.nodes[node].addr, number, &call);
+                self.name_tracks(&call);
                 if let Some(node) = &mut self.nodes[node].node {
                     node.call(CallId(number), call, now);
                 }
@@ -118,6 +121,30 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Notes which names the tracks of a person's packets have.
+    fn name_tracks(&mut self, call: &NodeCall) {
+        let NodeCall::Command(CommandRequest::PutPublish(put)) = call else {
+            return;
+        };
+        let Ok(session) = put.session.parse::<SessionId>() else {
+            return;
+        };
+        let id = session.participant.to_string();
+        let is_of = |person: &&Person| {
+            let stay = person.signaling.stay.as_ref();
+            stay.is_some_and(|stay| stay.participant == id)
+        };
+        let Some(person) = self.people.iter().find(is_of) else {
+            return;
+        };
+        for track in &put.tracks {
+            if let Ok(mid) = track.mid.parse() {
+                let names = self.track_names.entry(person.stamp(mid)).or_default();
+                names.insert(track.track.clone());
+            }
         }
     }
 

@@ -348,16 +348,17 @@ impl Paths {
         self.rest.rtt
     }
 
-    /// A check arrived from a known address: if our requests to it have stopped, they start again.
+    /// A check arrived from a known address: it carries datagrams now, so our next request to it comes soon, even if the last
+    /// ones were lost.
     pub fn checked(&mut self, remote: SocketAddr, now: Instant) {
         if self.unproven > 0
             && let Some(Path {
                 proof: Proof::Missing(challenge),
                 ..
             }) = self.get_mut(remote)
-            && challenge.next.is_none()
         {
-            challenge.next = Some(now);
+            let soon = now + FIRST_PAUSE;
+            challenge.next = Some(challenge.next.map_or(now, |next| next.min(soon)));
         }
     }
 

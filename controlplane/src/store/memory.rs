@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use spillway_mutants::{Mutant, is_planted};
+
 use super::history_log::HistoryLog;
 use super::{Appended, Opened, Store, StoreError, StoreFuture, Stored};
 use crate::clock;
@@ -68,7 +70,9 @@ impl StoredRoom {
             }
             Change::Remove(id) | Change::RemoveOurs(id) | Change::RemoveAbsent(id) => {
                 self.participant_by_id.remove(&id);
-                self.present_until.remove(&id);
+                if !is_planted(Mutant::PresenceOutlivesParticipant) {
+                    self.present_until.remove(&id);
+                }
             }
         }
         let offset = self.log.offset() + 1;

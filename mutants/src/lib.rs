@@ -7,14 +7,59 @@
 /// A planted bug. The documentation says what goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mutant {
-    /// The first packet after an address change has the SRTP index of the packet before it.
-    ReusedIndexAfterRoaming,
+    /// A shard does not tell the new home of a track which layers it needs: after the publisher moved to another shard, or
+    /// published again, the subscribers of other shards get nothing.
+    NewHomeHearsNoDemand,
+    /// The RTX numbers of an m-line start again at a random number after each negotiation: receivers drop retransmissions
+    /// as too old, and a number can be used twice under one key.
+    RtxNumbersRestart,
+    /// The first packet after a switch is looked up in the source before it: a NACK for it is answered with a packet of the
+    /// old layer, or not at all.
+    SwitchPacketFromOldSource,
+    /// Media goes to a nominated address before the client has proven that it is there.
+    MediaToUnprovenAddress,
+    /// A subscription keeps its layer when the track ends: when the track is published again, packets of the new session
+    /// are forwarded as if they continued the old one, without a keyframe and with wrong numbers.
+    RepublishedTrackContinues,
+    /// A session keeps its first owner when another server takes it over: it ends when the lease of the old server expires.
+    LeaseStaysWithOldServer,
+    /// The socket that a resume replaced still belongs to the participant: when it closes, the participant counts as away,
+    /// and is removed after the grace time.
+    ReplacedSocketEndsStay,
+    /// A resuming client gets missed messages that were for other participants.
+    PrivateMessageAtResume,
+    /// An event that comes while the history is read for a resume is missing in what the client gets.
+    EventDuringResumeLost,
+    /// The memory store keeps the presence of participants that have left, so it grows while the room exists.
+    PresenceOutlivesParticipant,
 }
 
 impl Mutant {
     /// All planted bugs.
-    pub const ALL: &[(Mutant, &str)] =
-        &[(Mutant::ReusedIndexAfterRoaming, "reused-index-after-roaming")];
+    pub const ALL: &[(Mutant, &str)] = &[
+        (Mutant::NewHomeHearsNoDemand, "new-home-hears-no-demand"),
+        (Mutant::RtxNumbersRestart, "rtx-numbers-restart"),
+        (
+            Mutant::SwitchPacketFromOldSource,
+            "switch-packet-from-old-source",
+        ),
+        (Mutant::MediaToUnprovenAddress, "media-to-unproven-address"),
+        (
+            Mutant::RepublishedTrackContinues,
+            "republished-track-continues",
+        ),
+        (
+            Mutant::LeaseStaysWithOldServer,
+            "lease-stays-with-old-server",
+        ),
+        (Mutant::ReplacedSocketEndsStay, "replaced-socket-ends-stay"),
+        (Mutant::PrivateMessageAtResume, "private-message-at-resume"),
+        (Mutant::EventDuringResumeLost, "event-during-resume-lost"),
+        (
+            Mutant::PresenceOutlivesParticipant,
+            "presence-outlives-participant",
+        ),
+    ];
 
     /// Name of the bug in reports and options.
     pub fn label(self) -> &'static str {

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use spillway_mutants::{Mutant, is_planted};
+
 use super::audience::Audience;
 use super::effect::{Answer, Effect, Input, JoinReads, ReadAgain, Time};
 use super::input::RoomInput;
@@ -256,7 +258,8 @@ impl Actor {
 
     fn handle_entry(&mut self, entry: &Arc<Entry>, now: Instant) {
         self.room.handle_entry(entry, now);
-        for joining in self.joining_by_socket.values_mut() {
+        let joining = self.joining_by_socket.values_mut();
+        for joining in joining.filter(|_| !is_planted(Mutant::EventDuringResumeLost)) {
             joining.later.push(Arc::clone(entry));
         }
         self.continue_appends(now);

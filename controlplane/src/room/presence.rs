@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use spillway_mutants::{Mutant, is_planted};
+
 use super::member::{Attachment, Member, StayLimits, Subscriptions};
 use super::session::{Session, State};
 use super::{
@@ -118,7 +120,9 @@ impl Room {
             return;
         };
         if let Some(old) = member.any_socket() {
-            self.participant_by_socket.remove(&old);
+            if !is_planted(Mutant::ReplacedSocketEndsStay) {
+                self.participant_by_socket.remove(&old);
+            }
             let (code, reason) = (
                 CloseCode::Replaced,
                 "the participant came back on another socket",
@@ -194,7 +198,12 @@ impl Room {
         let mut notices = vec![Notice::Joined(Box::new(joined))];
         let identity = &member.identity;
         let seen = seen.into_iter();
-        notices.extend(seen.map(|entry| Notice::event_for(entry, identity)));
+        notices.extend(
+            seen.map(|entry| match is_planted(Mutant::PrivateMessageAtResume) {
+                true => Notice::Event(Arc::clone(entry)),
+                false => Notice::event_for(entry, identity),
+            }),
+        );
         if must_report_lost {
             notices.push(Notice::media(MediaState::Lost, None));
             if self.media_of(&member.node) == Media::Up {

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use spillway_mutants::{Mutant, is_planted};
+
 use super::history_log::HistoryLog;
 use super::{Appended, Opened, RoomUpdate, Store, StoreError, StoreFuture, Stored};
 use crate::clock;
@@ -175,7 +177,9 @@ impl StoredRoom {
 
     fn remove(&mut self, id: &ParticipantId) {
         self.participant_by_id.remove(id);
-        self.present_until.remove(id);
+        if !is_planted(Mutant::PresenceOutlivesParticipant) {
+            self.present_until.remove(id);
+        }
         self.server_by_participant.remove(id);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use spillway_mutants::{Mutant, is_planted};
 use spillway_wire::dataplane as proto;
 use tokio::sync::oneshot;
 
@@ -264,6 +265,8 @@ impl Control {
     /// Makes `owner` the holder of the lease of session `key`; an empty `owner` means no lease.
     fn own(&mut self, key: SessionKey, owner: &str) {
         let record = self.directory.get_mut(key);
+        let record = record
+            .filter(|held| !is_planted(Mutant::LeaseStaysWithOldServer) || held.owner.is_empty());
         if let Some(record) = record.filter(|record| !owner.is_empty() && *record.owner != *owner) {
             record.owner = owner.into();
         }

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use spillway_mutants::{Mutant, is_planted};
+
 use super::layer_allocation::SubscriptionParams;
 use super::packet::MediaPacket;
 use super::track::TrackFormats;
@@ -225,7 +227,9 @@ impl Subscription {
 
     /// The track has ended; it may be published again under the same key.
     pub fn unpublished(&mut self) {
-        self.current = None;
+        if !is_planted(Mutant::RepublishedTrackContinues) {
+            self.current = None;
+        }
         self.codecs = None;
         self.waits = Waits::default();
     }

@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
+use spillway_mutants::{Mutant, is_planted};
+
 use crate::key::{LayerIndex, TrackKey};
 use crate::media::packet::MediaPacket;
 
@@ -195,7 +197,8 @@ impl Rewriter {
         let newest = self.next_seq.checked_sub(1)?;
         let seq = newest.checked_sub(u64::from((newest as u16).wrapping_sub(seq)))?;
         let sources = self.source.iter().chain(self.past.iter().rev());
-        let source = sources.into_iter().find(|source| source.seq_base <= seq)?;
+        let end = seq + u64::from(!is_planted(Mutant::SwitchPacketFromOldSource));
+        let source = sources.into_iter().find(|source| source.seq_base < end)?;
         Some(Sent {
             track: source.track,
             layer: source.layer,

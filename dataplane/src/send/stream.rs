@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use spillway_estimate::Estimator;
+use spillway_mutants::{Mutant, is_planted};
 use spillway_wire::red;
 use spillway_wire::rtcp::ReportBlock;
 use spillway_wire::rtp::{self, Header};
@@ -166,6 +167,7 @@ impl Stream {
             is_same,
             "an m-line keeps its SSRC: its numbers are used up under it"
         );
+        let known = known.filter(|_| !is_planted(Mutant::RtxNumbersRestart));
         let resend = known.and_then(|wire| wire.resend);
         let resend = resend.or_else(|| Some(Resend::new(rtx?, first_seq(entropy))));
         self.wire = Some(Wire {

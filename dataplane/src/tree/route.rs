@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use spillway_mutants::{Mutant, is_planted};
+
 use super::keyframes::Keyframes;
 use super::source::{Origin, Source, Target};
 use crate::key::{LayerIndex, LayerSet, ShardId};
@@ -38,7 +40,9 @@ impl TrackRoute {
     /// Sets the shard where the track enters the node. The needed layers will be reported to it.
     pub fn set_home(&mut self, home: Option<ShardId>) {
         self.home = home;
-        self.reported = LayerSet::NONE;
+        if !is_planted(Mutant::NewHomeHearsNoDemand) {
+            self.reported = LayerSet::NONE;
+        }
     }
 
     /// The track enters the node here. Existing targets stay.

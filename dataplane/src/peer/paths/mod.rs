@@ -11,6 +11,7 @@ mod path; // one address of the client, and its proof
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use spillway_mutants::{Mutant, is_planted};
 use spillway_wire::stun::TransactionId;
 
 use crate::key::ShardId;
@@ -413,7 +414,10 @@ impl Paths {
 
     fn select(&mut self) {
         let proven = |remote: SocketAddr| self.get(remote).filter(|path| path.is_proven());
-        let nominated = self.rest.nominated.and_then(proven);
+        let nominated = match is_planted(Mutant::MediaToUnprovenAddress) {
+            true => self.rest.nominated.and_then(|remote| self.get(remote)),
+            false => self.rest.nominated.and_then(proven),
+        };
         let current = || self.media.and_then(|path| proven(path.remote));
         let latest = || self.rest.paths.iter().rev().find(|path| path.is_proven());
         let current = match self.rest.nominated {

@@ -136,6 +136,8 @@ impl Candidate {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::key::LayerSet;

@@ -307,6 +307,8 @@ impl Source {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 

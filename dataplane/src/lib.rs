@@ -27,3 +27,6 @@ pub mod path; // the hops of a packet, in order
 pub mod event_loop; // the loop of a shard
 pub mod control; // the control thread: lobby, directory, gRPC
 pub mod start; // starts the threads from a configuration
+
+#[cfg(test)]
+mod properties; // what the properties for generated input share

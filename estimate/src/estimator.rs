@@ -422,3 +422,6 @@ impl Estimator {
         }
     }
 }
+
+#[cfg(test)]
+mod properties;

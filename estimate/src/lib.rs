@@ -21,6 +21,9 @@ mod reported; // estimate from receiver reports and REMB
 #[cfg(test)]
 mod simulation; // tests: a simulated path in virtual time
 
+#[cfg(test)]
+mod properties; // what the properties for generated input share
+
 pub use budget::FeedbackError;
 pub use estimator::Estimator;
 pub use rate::MIN_BPS;

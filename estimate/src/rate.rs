@@ -113,6 +113,8 @@ fn bound(bps: f64) -> f64 {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -94,6 +94,8 @@ impl Default for Reported {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -12,3 +12,6 @@ pub mod rtp; // RTP headers
 pub mod stun; // STUN messages (RFC 8489)
 pub mod turn; // TURN messages (RFC 8656)
 pub mod vp8; // the VP8 payload descriptor
+
+#[cfg(test)]
+mod properties; // properties of RTP and its payloads, and what all properties share

@@ -51,8 +51,10 @@ pub fn allocate(candidates: &[Candidate], budget_bps: u64) -> Vec<Option<LayerIn
                 continue;
             };
             let has_all_below = given[index] == round.checked_sub(1).map(|below| eligible[below]);
-            let price =
-                candidate.bps(layer) - given[index].map_or(0.0, |below| candidate.bps(below));
+            // A layer that just started may measure less than the one below it. This frees nothing: a lower priority
+            // would get bandwidth that a higher one was refused before.
+            let below = given[index].map_or(0.0, |below| candidate.bps(below));
+            let price = (candidate.bps(layer) - below).max(0.0);
             if round == 0 || has_all_below && candidate.affords(layer, price, left) {
                 left -= price;
                 given[index] = Some(layer);
@@ -134,6 +136,8 @@ impl Candidate {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::key::LayerSet;
@@ -195,6 +199,29 @@ mod tests {
         assert_eq!(layers(&[other, important], 400_000), [Some(0), Some(0)]);
         assert_eq!(layers(&[other, important], 800_000), [Some(0), Some(1)]);
         assert_eq!(layers(&[other, important], 0), [Some(0), Some(0)]);
+    }
+
+    #[test]
+    fn a_layer_that_measures_less_than_the_one_below_frees_nothing_for_lower_priorities() {
+        let with_rates = |priority, layer_bps| {
+            let params = SubscriptionParams {
+                priority,
+                ..SubscriptionParams::default()
+            };
+            let mut candidate = simulcast(params, None);
+            candidate.layers = 2;
+            candidate.status.layer_bps = layer_bps;
+            candidate.status.live = [0, 1].map(LayerIndex).into_iter().collect();
+            candidate
+        };
+        let rates = [100_000, 600_000, 0];
+        let candidates = [
+            with_rates(2, rates),
+            with_rates(1, [500_000, 10_000, 0]),
+            with_rates(0, rates),
+        ];
+        let given = layers(&candidates, 1_200_000);
+        assert_eq!(given, [Some(0), Some(1), Some(0)]);
     }
 
     #[test]

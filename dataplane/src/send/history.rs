@@ -84,6 +84,8 @@ fn place(seq: u64) -> usize {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::media::subscription::tests::packet;

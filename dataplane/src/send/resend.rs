@@ -127,6 +127,8 @@ impl Default for Allowance {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -310,6 +310,8 @@ impl Source {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 

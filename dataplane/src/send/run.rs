@@ -37,6 +37,8 @@ pub fn cut(sizes: impl Iterator<Item = usize>, max_padding: usize) -> Cut {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -139,9 +139,9 @@ impl Backlog {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::key::{SessionIndex, SubscriptionIndex};
     use crate::media::subscription::tests::packet;
@@ -223,62 +223,5 @@ mod tests {
         backlog.forget(TrackKey(7));
         assert!(backlog.batch(gone).packets.is_empty());
         assert_eq!(backlog.batch(other).packets, [place]);
-    }
-
-    /// Tracks with few and many subscribers, scheduled and served in any order: every subscriber gets every packet
-    /// once and in order, and in the end the backlog is empty.
-    #[test]
-    fn every_subscriber_gets_every_packet_once_in_any_order() {
-        let mut rng = fastrand::Rng::with_seed(5);
-        let (mut work, mut pending) = (Schedule::default(), Vec::new());
-        let mut backlog = Backlog {
-            first_packet: u32::MAX - 99,
-            first_batch: u32::MAX - 33,
-            ..Backlog::default()
-        };
-        let audience = |track: u64| if track < 3 { 0..3 } else { 2..12_usize };
-        let (mut next, mut got) = ([0_u64; 6], BTreeMap::new());
-        for step in 0..5_000 {
-            if step < 4_000 && rng.bool() {
-                let track = rng.u64(..6);
-                let batch = backlog.add_batch(TrackKey(track));
-                for _ in 0..rng.usize(1..4) {
-                    assert!(push(&mut backlog, next[track as usize]));
-                    next[track as usize] += 1;
-                }
-                for place in backlog.unscheduled().collect::<Vec<_>>() {
-                    backlog.add_to_batch(batch, place);
-                }
-                let line = if track < 3 {
-                    QueueKind::FewSubscribers
-                } else {
-                    QueueKind::ManySubscribers
-                };
-                for index in audience(track) {
-                    let sub = SubscriptionIndex(track as u32);
-                    work.add(SessionIndex(index), PendingPackets { batch, sub }, line);
-                }
-                backlog.close_round(&work);
-            }
-            for _ in 0..rng.usize(..8) {
-                let Some(index) = work.take(&mut pending) else {
-                    break;
-                };
-                for packets in &pending {
-                    let track = backlog.batch(packets.batch).track.0;
-                    assert_eq!(track, u64::from(packets.sub.0));
-                    let seqs: &mut Vec<u64> = got.entry((index, track)).or_default();
-                    let numbers = &backlog.batch(packets.batch).packets;
-                    seqs.extend(numbers.iter().map(|place| backlog.packet(*place).seq));
-                }
-            }
-            backlog.free_served(&work);
-        }
-        assert!(work.is_empty() && backlog.packets.is_empty() && backlog.batches.is_empty());
-        for track in 0..6 {
-            let all: Vec<u64> = (0..next[track as usize]).collect();
-            assert!(all.len() > 500);
-            audience(track).for_each(|index| assert_eq!(got[&(SessionIndex(index), track)], all));
-        }
     }
 }

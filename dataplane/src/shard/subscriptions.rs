@@ -109,6 +109,7 @@ impl Shard {
         entry.route.set_home(None);
         entry.info = None;
         entry.status = TrackStatus::default();
+        entry.history.clear(); // the next publisher of the track starts its epochs and numbers again
         for at in entry.subscribers.clone() {
             if let Some(subscription) = self.peers.subscription(at) {
                 subscription.unpublished();

@@ -151,6 +151,8 @@ impl Layer {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 

@@ -161,6 +161,8 @@ impl TrackRoute {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 

@@ -8,6 +8,9 @@ mod feedback; // NACK, PLI, FIR, REMB
 mod report; // sender and receiver reports
 mod transport; // transport-wide feedback
 
+#[cfg(test)]
+mod properties; // properties for generated datagrams
+
 pub use feedback::{Firs, Nacks, Remb};
 pub use report::{
     CNAME_MAX_BYTES, ReportBlock, ReportBlocks, SenderInfo, sender_report_length,

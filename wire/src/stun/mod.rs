@@ -28,4 +28,6 @@ pub const SHA256_BYTES: usize = 32;
 const MAGIC_COOKIE: u32 = 0x2112_a442;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -9,6 +9,9 @@ mod secret; // values derived from a secret
 mod username; // user and expiry of a credential
 mod embedded; // IPv4 addresses inside IPv6 addresses
 
+#[cfg(test)]
+mod properties; // properties for generated messages and streams
+
 pub(crate) use embedded::NAT64_LENGTHS;
 
 pub use channel::{ChannelData, ChannelError, ChannelNumber};

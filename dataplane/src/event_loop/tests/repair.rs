@@ -32,6 +32,28 @@ fn a_late_subscriber_starts_with_a_recent_keyframe_and_requests_none() {
 }
 
 #[test]
+fn a_track_that_is_published_again_plays_no_packets_of_its_earlier_publisher() {
+    let mut rig = Rig::start(1);
+    rig.publisher.restart(500, 0); // numbers above those of the next publisher
+    rig.send(1, true, 1_000);
+    rig.until("the last keyframe", |rig| {
+        !rig.subscribers[0].received.is_empty()
+    });
+    rig.subscribers[0].received.clear();
+    rig.shard.close(rig.publisher.index);
+    rig.publisher = rig.publish((SessionKey(9), TRACK), |offer| offer);
+    rig.until("it to connect", |rig| rig.publisher.connected);
+    rig.send(1, true, 500);
+    rig.until("its media", |rig| {
+        rig.subscribers[0]
+            .received
+            .iter()
+            .any(|packet| packet.payload.len() == 500)
+    });
+    assert_eq!(rig.subscribers[0].received.len(), 1);
+}
+
+#[test]
 fn a_keyframe_is_requested_once_when_the_session_can_receive() {
     let mut rig = Rig::start(1);
     rig.skip(Duration::from_secs(2)); // the first keyframe is too old

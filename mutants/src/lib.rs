@@ -32,6 +32,22 @@ pub enum Mutant {
     EventDuringResumeLost,
     /// The memory store keeps the presence of participants that have left, so it grows while the room exists.
     PresenceOutlivesParticipant,
+    /// A keyframe request is lost between two shards.
+    KeyframeRequestLost,
+    /// The first packet after a layer switch has the number of the packet before it.
+    SwitchReusesNumber,
+    /// A layer switch does not wait for a keyframe.
+    SwitchWithoutKeyframe,
+    /// Some SRTCP indices are used twice.
+    RtcpIndexRepeats,
+    /// A lease keeps the end of its first renewal: the sessions of a server that lives are closed.
+    LeaseNeverRenewed,
+    /// A lease never ends: sessions of a dead server stay.
+    LeaseNeverExpires,
+    /// Subscriptions to a track stay when the track is unpublished.
+    SubscriptionOutlivesTrack,
+    /// A node goes on sending a track that was unsubscribed.
+    UnsubscribeIgnored,
 }
 
 impl Mutant {
@@ -59,6 +75,17 @@ impl Mutant {
             Mutant::PresenceOutlivesParticipant,
             "presence-outlives-participant",
         ),
+        (Mutant::KeyframeRequestLost, "keyframe-request-lost"),
+        (Mutant::SwitchReusesNumber, "switch-reuses-number"),
+        (Mutant::SwitchWithoutKeyframe, "switch-without-keyframe"),
+        (Mutant::RtcpIndexRepeats, "rtcp-index-repeats"),
+        (Mutant::LeaseNeverRenewed, "lease-never-renewed"),
+        (Mutant::LeaseNeverExpires, "lease-never-expires"),
+        (
+            Mutant::SubscriptionOutlivesTrack,
+            "subscription-outlives-track",
+        ),
+        (Mutant::UnsubscribeIgnored, "unsubscribe-ignored"),
     ];
 
     /// Name of the bug in reports and options.

@@ -67,6 +67,8 @@ pub enum FaultKind {
     Unpublish,
     /// A person sends messages. Amount: how many.
     Message,
+    /// The peer connections of a person end, as after an error of its media.
+    HangUp,
 }
 
 /// One fault.
@@ -100,7 +102,7 @@ pub enum FaultError {
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [FaultKind; 29] = [
+    pub const ALL: [FaultKind; 30] = [
         FaultKind::Delay,
         FaultKind::Jitter,
         FaultKind::Loss,
@@ -130,6 +132,7 @@ impl FaultKind {
         FaultKind::Narrow,
         FaultKind::Unpublish,
         FaultKind::Message,
+        FaultKind::HangUp,
     ];
 
     /// Name of the kind in schedules and tables.
@@ -164,6 +167,7 @@ impl FaultKind {
             FaultKind::Narrow => "narrow",
             FaultKind::Unpublish => "unpublish",
             FaultKind::Message => "message",
+            FaultKind::HangUp => "hang-up",
         }
     }
 

@@ -19,3 +19,4 @@ pub mod node; // a data plane
 pub mod server; // a signaling server
 pub mod store; // the store of the servers
 pub mod world; // nodes, servers, people and faults, with the invariants
+pub mod runs; // many seeds, on all processors

@@ -118,7 +118,8 @@ impl<T> Pipes<T> {
             return;
         }
         for (route, pipe) in &mut self.by_route {
-            let is_between = (route.from, route.to) == (one, other) || (route.from, route.to) == (other, one);
+            let is_between =
+                (route.from, route.to) == (one, other) || (route.from, route.to) == (other, one);
             if !is_between || pipe.held.is_empty() {
                 continue;
             }
@@ -144,7 +145,12 @@ impl<T> Pipes<T> {
 
     /// Number of messages on their way.
     pub fn len(&self) -> usize {
-        self.flying.len() + self.by_route.values().map(|pipe| pipe.held.len()).sum::<usize>()
+        self.flying.len()
+            + self
+                .by_route
+                .values()
+                .map(|pipe| pipe.held.len())
+                .sum::<usize>()
     }
 
     /// True if nothing is on its way.
@@ -165,7 +171,9 @@ mod tests {
 
     fn drain(pipes: &mut Pipes<u32>, ms: u64) -> Vec<u32> {
         let now = Time::from_ms(ms);
-        std::iter::from_fn(|| pipes.receive(now)).map(|(_, n)| n).collect()
+        std::iter::from_fn(|| pipes.receive(now))
+            .map(|(_, n)| n)
+            .collect()
     }
 
     #[test]

@@ -96,8 +96,7 @@ impl StoreHost {
 
     /// Takes a call of a server.
     pub fn call(&mut self, server: ServerLife, id: CallId, call: StoreCall, now: Time) {
-        self.flying
-            .add(now + DELAY, Flying::Call(server, id, call));
+        self.flying.add(now + DELAY, Flying::Call(server, id, call));
     }
 
     /// Everything that is due. Returns what arrives at servers.
@@ -123,7 +122,9 @@ impl StoreHost {
                     let at = now + DELAY + self.faults.slow;
                     self.flying.add(at, Flying::Result(server, id, result));
                 }
-                Flying::Result(server, id, result) => results.push((server, FromStore::Result(id, result))),
+                Flying::Result(server, id, result) => {
+                    results.push((server, FromStore::Result(id, result)))
+                }
                 Flying::Update(number, update) => {
                     let mut relays = self.relays.iter_mut();
                     let Some(relay) = relays.find(|relay| relay.number == number) else {

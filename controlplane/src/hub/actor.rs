@@ -18,8 +18,8 @@ use crate::history::{Entry, Missed, Roster};
 use crate::ids::{Epoch, NodeId, ParticipantId, SessionId, TrackId};
 use crate::limits::JOINING_REQUESTS;
 use crate::room::{
-    CloseCode, ErrorCode, JoinRequest, NodeSync, Notice, Output, ReadForJoin, Refusal, Request, Room,
-    SocketId, Then,
+    CloseCode, ErrorCode, JoinRequest, NodeSync, Notice, Output, ReadForJoin, Refusal, Request,
+    Room, SocketId, Then,
 };
 use crate::store::{Appended, RoomUpdate, Stored};
 

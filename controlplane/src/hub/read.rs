@@ -58,7 +58,9 @@ async fn take_over(
         return (Some(Vec::new()), None);
     };
     let facts = hub.node_facts();
-    let is_lost = facts.get(&sessions.node).is_some_and(|facts| facts.media == Media::Lost);
+    let is_lost = facts
+        .get(&sessions.node)
+        .is_some_and(|facts| facts.media == Media::Lost);
     let held = match hub.fleet.connection(&sessions.node).filter(|_| !is_lost) {
         Some(connection) => match connection.sessions(&sessions.ids()).await {
             Ok(held) => held,

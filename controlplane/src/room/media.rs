@@ -243,7 +243,12 @@ impl Room {
 
     /// Closes both sessions of a participant and tells its client to start new ones. Its tracks
     /// stay listed until the reoffer time has passed.
-    pub(super) fn lose(&mut self, participant: &ParticipantId, failure: Option<&str>, now: Instant) {
+    pub(super) fn lose(
+        &mut self,
+        participant: &ParticipantId,
+        failure: Option<&str>,
+        now: Instant,
+    ) {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
         };

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use spillway_mutants::{Mutant, is_planted};
+
 use super::session::{InFlight, Job};
 use super::{Media, Room};
 use crate::fleet::{Command, SubscriptionParams, SyncGroup, TrackSubscription};
@@ -92,7 +94,10 @@ impl Room {
                     }
                 }
             }
-            for track in gone {
+            for track in gone
+                .iter()
+                .filter(|_| !is_planted(Mutant::SubscriptionOutlivesTrack))
+            {
                 dirty |= subscriptions.unsubscribe(track);
                 subscriptions.declined.remove(track);
             }

@@ -61,7 +61,9 @@ impl Room {
                 is_lost = true;
                 let (mid, track) = (String::new(), track.clone());
                 let published = Published { mid, track };
-                member.track_by_id.insert(published.track.track.clone(), published);
+                member
+                    .track_by_id
+                    .insert(published.track.track.clone(), published);
             }
         }
         self.add_with_sessions(member, &pair);

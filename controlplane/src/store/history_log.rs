@@ -78,7 +78,9 @@ impl HistoryLog {
     pub(super) fn publish(&mut self, message: Arc<Ephemeral>) {
         for reader in &self.readers {
             // A closed reader is removed with the next event.
-            let _ = reader.updates.try_send(RoomUpdate::Message(Arc::clone(&message)));
+            let _ = reader
+                .updates
+                .try_send(RoomUpdate::Message(Arc::clone(&message)));
         }
     }
 

@@ -262,9 +262,7 @@ impl Store for MemoryStore {
             let (server, id) = (self.server, participant.clone());
             self.with(room, |stored| {
                 stored.server_by_participant.insert(id.clone(), server);
-                stored
-                    .log
-                    .send_to_others(server, &RoomUpdate::Taken(id));
+                stored.log.send_to_others(server, &RoomUpdate::Taken(id));
             })
         })
     }
@@ -309,7 +307,10 @@ mod tests {
         assert_eq!(of_second.updates.recv().await, joined);
         let taken = Some(RoomUpdate::Taken(ann.participant.clone()));
         assert_eq!(of_first.updates.recv().await, taken);
-        second.append(&room, suite::left_if_ours(&ann)).await.unwrap();
+        second
+            .append(&room, suite::left_if_ours(&ann))
+            .await
+            .unwrap();
         let left = of_second.updates.recv().await;
         assert!(matches!(left, Some(RoomUpdate::Entry(_))), "{left:?}");
         assert!(first.peek(&room).unwrap().2.is_empty());

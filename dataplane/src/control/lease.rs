@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use spillway_mutants::{Mutant, is_planted};
+
 use crate::limits::{LEASE_SILENCE, LEASE_TIME, MAX_LEASES};
 use crate::peer::command::CommandError;
 
@@ -45,12 +47,15 @@ impl Leases {
         }
         self.pass(now);
         let ends = self.clock + time;
-        self.by_owner.insert(owner.to_owned(), Lease { time, ends });
+        let is_new = !self.by_owner.contains_key(owner);
+        if is_new || !is_planted(Mutant::LeaseNeverRenewed) {
+            self.by_owner.insert(owner.to_owned(), Lease { time, ends });
+        }
         let clock = self.clock;
         let ended = self
             .by_owner
             .iter()
-            .filter(|(_, lease)| lease.ends <= clock);
+            .filter(|(_, lease)| lease.ends <= clock && !is_planted(Mutant::LeaseNeverExpires));
         let ended: Vec<String> = ended.map(|(owner, _)| owner.clone()).collect();
         ended
             .iter()

@@ -260,7 +260,8 @@ impl Subscription {
 
     /// Decides about `packet` of the track, and updates the forwarded layer.
     pub fn decide(&mut self, packet: &MediaPacket) -> Verdict {
-        let starts = self.kind.is_audio() || packet.keyframe;
+        let starts =
+            self.kind.is_audio() || packet.keyframe || is_planted(Mutant::SwitchWithoutKeyframe);
         if self.current == Some(packet.layer) {
             if self.epoch == packet.epoch {
                 self.refresh &= !packet.keyframe;

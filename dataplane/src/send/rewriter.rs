@@ -148,7 +148,7 @@ impl Rewriter {
             layer: packet.layer,
             epoch: packet.epoch,
             first_seq: packet.seq,
-            seq_base: self.next_seq,
+            seq_base: self.next_seq - u64::from(is_planted(Mutant::SwitchReusesNumber)),
             time_offset: time.wrapping_sub(packet.time),
             picture_id_offset: next_picture_id.wrapping_sub(picture_id) & PICTURE_ID_MASK,
             tl0_pic_idx_offset: next_tl0.wrapping_sub(tl0_pic_idx),

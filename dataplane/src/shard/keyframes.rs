@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use spillway_mutants::{Mutant, is_planted};
+
 use super::state::Shard;
 use crate::key::{LayerIndex, SubscriberIndex, TrackKey};
 use crate::mesh::message::ToShard;
@@ -82,6 +84,7 @@ impl Shard {
                 peer.request_keyframe(track, layer, now, &mut self.out);
                 self.absorb(index);
             }
+            Source::Shard(_) if is_planted(Mutant::KeyframeRequestLost) => {}
             Source::Shard(home) => self.send_to_shard(home, ToShard::Keyframe(track, layer)),
             Source::Link(link) => self.send_to_link(link, LinkMessage::Keyframe(track, layer)),
         }

@@ -1,5 +1,7 @@
 //! Encrypts all packets that one session sends: the only owner of packet indices under the session's write key.
 
+use spillway_mutants::{Mutant, is_planted};
+
 use super::cipher::Cipher;
 use super::derive;
 use super::incoming::{RtcpOpener, Verifier};
@@ -65,6 +67,9 @@ impl Sealer {
     /// Encrypts the compound RTCP packet of `length` bytes at the start of `buffer`. Returns its new length.
     pub fn seal_rtcp(&mut self, buffer: &mut [u8], length: usize) -> usize {
         self.rtcp_index = (self.rtcp_index + 1) & !ENCRYPTED;
+        if is_planted(Mutant::RtcpIndexRepeats) {
+            self.rtcp_index &= !0x20;
+        }
         let ssrc = u32::from_be_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]);
         let word = (self.rtcp_index | ENCRYPTED).to_be_bytes();
         let iv = self.rtcp.rtcp_iv(ssrc, self.rtcp_index);

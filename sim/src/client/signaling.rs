@@ -189,9 +189,7 @@ impl Signaling {
                     ..Default::default()
                 },
             };
-            roster
-                .participants
-                .insert(stay.participant.clone(), own);
+            roster.participants.insert(stay.participant.clone(), own);
             self.roster = roster;
         }
         self.stay = Some(stay);

@@ -210,7 +210,11 @@ impl Sink {
             Some(State::AwaitingKeyframe)
         } else if video().any(switched) {
             Some(State::SwitchingLayer)
-        } else if self.streams.values().any(|stream| !stream.missing.is_empty()) {
+        } else if self
+            .streams
+            .values()
+            .any(|stream| !stream.missing.is_empty())
+        {
             Some(State::Resending)
         } else if now.since(self.padding_at) < KEY_PAUSE && self.padding_at > Time::ZERO {
             Some(State::Probing)

@@ -16,8 +16,8 @@ use spillway_dataplane::report::ShardReport;
 use spillway_wire::dataplane as proto;
 use tokio::sync::broadcast;
 
-pub use call::{CallId, NodeCall, NodeReply, NodeResult};
 use call::Pending;
+pub use call::{CallId, NodeCall, NodeReply, NodeResult};
 use worker::Worker;
 
 use crate::clock::Time;

@@ -17,12 +17,12 @@ use spillway_controlplane::room::{NodeFactsById, RoomConfig, SocketId};
 use spillway_controlplane::store::StoreError;
 use spillway_wire::dataplane as proto;
 
-pub use net::{Call, StoreCall, StoreReply, StoreResult};
 use net::Net;
+pub use net::{Call, StoreCall, StoreReply, StoreResult};
 use nodes::{LinkTasks, NodeLink};
 use rooms::{RoomTask, RoomTasks};
-use sockets::Socket;
 pub use sockets::FromServer;
+use sockets::Socket;
 
 use crate::clock::{START_UNIX_S, Time};
 use crate::node::{CallId, NodeResult, StreamId};

@@ -261,7 +261,11 @@ impl Server {
 
     fn handle(&mut self, name: &RoomName, input: Input) {
         let time = self.time();
-        if let Some(actor) = self.rooms.get_mut(name).and_then(|room| room.actor.as_mut()) {
+        if let Some(actor) = self
+            .rooms
+            .get_mut(name)
+            .and_then(|room| room.actor.as_mut())
+        {
             actor.handle(input, time);
         }
         self.start_effects(name);
@@ -376,14 +380,21 @@ async fn read_for_join(
     reads: JoinReads,
     facts: NodeFactsById,
 ) -> Finished {
-    let is_lost = |node: &NodeId| facts.get(node).is_some_and(|facts| facts.media == Media::Lost);
+    let is_lost = |node: &NodeId| {
+        facts
+            .get(node)
+            .is_some_and(|facts| facts.media == Media::Lost)
+    };
     let JoinReads {
         socket,
         seen,
         claimed,
     } = reads;
     let missed = match seen {
-        Some((epoch, offset)) => match net.store(StoreCall::Since(room.clone(), epoch, offset)).await {
+        Some((epoch, offset)) => match net
+            .store(StoreCall::Since(room.clone(), epoch, offset))
+            .await
+        {
             Ok(StoreReply::Missed(missed)) => missed,
             _ => Missed::TooOld,
         },

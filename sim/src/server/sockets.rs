@@ -136,7 +136,10 @@ impl Server {
                     };
                     self.send(&room, join);
                 }
-                Output::Request { id: number, request } => {
+                Output::Request {
+                    id: number,
+                    request,
+                } => {
                     if let Some(room) = socket.room.clone() {
                         let request = RoomInput::Request {
                             socket: id,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use spillway_controlplane::room::SocketId;
 
-use super::paths::is_of_path;
+use super::paths::{drain_time, is_of_path};
 use super::person::Link;
 use super::traffic::Message;
 use super::{Change, World};
@@ -141,12 +141,19 @@ impl World {
                         person.signaling.request("leave", json!({}));
                     }
                 }
-                                Heard::Left(participant, reason) => self.saw_leave(index, &participant, &reason),
+                Heard::Left(participant, reason) => self.saw_leave(index, &participant, &reason),
                 Heard::Refused(kind, code) => self.saw_refusal(index, kind, &code),
-                Heard::Media { .. } => self.set_paths(index),
+                Heard::Media { is_lost, reason } => {
+                    self.set_paths(index);
+                    if is_lost {
+                        self.saw_loss(index, &reason);
+                    }
+                }
                 Heard::Answer(..)
                 | Heard::Offer(..)
-                | Heard::Message(_) | Heard::Ok(_) | Heard::Closing(..) => {}
+                | Heard::Message(_)
+                | Heard::Ok(_)
+                | Heard::Closing(..) => {}
             }
         }
     }
@@ -156,7 +163,11 @@ impl World {
         let person = &mut self.people[index];
         person.moments.wanted = self.clock.now();
         let touched = std::mem::take(&mut person.touched);
-        let known: Vec<&String> = person.signaling.roster.participants.values()
+        let known: Vec<&String> = person
+            .signaling
+            .roster
+            .participants
+            .values()
             .flat_map(|participant| participant.tracks.keys())
             .collect();
         let tracks: Vec<String> = touched.into_iter().filter(|t| known.contains(&t)).collect();
@@ -239,7 +250,8 @@ impl World {
             }
             FaultKind::Partition => {
                 let other = fault.amount as usize % self.nodes.len();
-                self.pipes.heal(Host::Server(server), Host::Node(other), now);
+                self.pipes
+                    .heal(Host::Server(server), Host::Node(other), now);
                 self.last_calm.servers.insert(server, now);
             }
             FaultKind::StoreAway => self.store.faults.is_away = is_active(fault.kind),
@@ -261,6 +273,7 @@ impl World {
             FaultKind::StoreAway | FaultKind::StoreDemoted | FaultKind::StoreSlow => {
                 self.last_calm.store = now;
             }
+            FaultKind::Rate => self.people[person].moments.calm = now + drain_time(fault.amount),
             _ => self.people[person].moments.calm = now,
         }
     }
@@ -359,11 +372,22 @@ impl World {
                 }
             }
             FaultKind::Message if begins => self.talk(index, amount),
+            FaultKind::HangUp if begins => self.hang_up(index),
             FaultKind::Unsubscribe | FaultKind::Pause | FaultKind::Narrow => {
                 self.wish(index, fault, begins);
             }
             _ => {}
         }
+    }
+
+    /// The peer connections of a person end. It waits for the server to ask for new ones.
+    fn hang_up(&mut self, index: usize) {
+        for session in self.people[index].sessions_mut() {
+            session.transport.close();
+        }
+        self.send_of_people();
+        self.checks.frames += self.people[index].sink().map_or(0, |sink| sink.frames());
+        self.people[index].discard_sessions();
     }
 
     /// A person changes what it wants to get of one track.
@@ -373,7 +397,11 @@ impl World {
         if !person.may_view {
             return;
         }
-        let own = person.signaling.stay.as_ref().map(|stay| stay.participant.clone());
+        let own = person
+            .signaling
+            .stay
+            .as_ref()
+            .map(|stay| stay.participant.clone());
         let known = person.signaling.roster.participants.iter();
         let others = known.filter(|(id, _)| Some(*id) != own.as_ref());
         let tracks: Vec<String> = others
@@ -410,12 +438,17 @@ impl World {
         if !person.signaling.is_joined {
             return;
         }
-        let mates: Vec<String> = person.signaling.roster.participants.values()
+        let mates: Vec<String> = person
+            .signaling
+            .roster
+            .participants
+            .values()
             .map(|mate| mate.identity.clone())
             .collect();
         for number in 0..count {
             let topic = format!("from-{index}");
-            let mut message = json!({"topic": topic, "payload": number, "ephemeral": number % 3 == 2});
+            let mut message =
+                json!({"topic": topic, "payload": number, "ephemeral": number % 3 == 2});
             if number % 3 == 1
                 && let Some(mate) = person.rng.one_of(&mates)
             {

@@ -8,7 +8,7 @@ use crate::rng::{Rng, Seed};
 use crate::schedule::Schedule;
 
 /// All kinds, each as often as it is here.
-pub const POSSIBLE: [FaultKind; 29] = FaultKind::ALL;
+pub const POSSIBLE: [FaultKind; 30] = FaultKind::ALL;
 
 /// Mean time between faults.
 const PAUSE_MS: u64 = 700;
@@ -82,6 +82,7 @@ fn extent(kind: FaultKind, rng: &mut Rng) -> (u32, u64) {
         FaultKind::Unsubscribe | FaultKind::Pause | FaultKind::Narrow => (0, 9, 6_000),
         FaultKind::Unpublish => (0, 1, 6_000),
         FaultKind::Message => (1, 6, 1),
+        FaultKind::HangUp => (0, 0, 1),
     };
     (rng.between(least, most) as u32, most_ms)
 }

@@ -96,7 +96,11 @@ impl World {
     /// Media and checks in the name of another person, from an address of nobody.
     fn foreign_addresses(&mut self, index: usize) {
         let victim = (index + 1) % self.people.len();
-        let Some(from) = self.people[victim].view.as_ref().map(|s| s.transport.local()) else {
+        let Some(from) = self.people[victim]
+            .view
+            .as_ref()
+            .map(|s| s.transport.local())
+        else {
             return;
         };
         let Some(bytes) = self.checks.seen_datagrams.get(&index).cloned() else {

@@ -47,6 +47,11 @@ impl World {
     }
 }
 
+/// Time in which the queue of a bottleneck of `kbit_per_s` is empty.
+pub(super) fn drain_time(kbit_per_s: u32) -> Duration {
+    Duration::from_millis(QUEUE_BYTES * 8 / u64::from(kbit_per_s.max(1)))
+}
+
 /// True if the fault changes the path of a person.
 pub(super) fn is_of_path(kind: FaultKind) -> bool {
     use FaultKind::{Cut, Delay, Duplicate, Jitter, Loss, LossBurst, Rate, Reorder};

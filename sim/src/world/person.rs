@@ -102,7 +102,12 @@ const LAYERS: [(&str, u32); 2] = [("q", 180), ("h", 360)];
 const SILENCE: Duration = Duration::from_secs(25);
 
 impl Person {
-    pub(super) fn new(number: usize, (room, publishes): (usize, bool), seed: Seed, keys: &Keys) -> Self {
+    pub(super) fn new(
+        number: usize,
+        (room, publishes): (usize, bool),
+        seed: Seed,
+        keys: &Keys,
+    ) -> Self {
         let misbehaves = number % 10 == 3;
         // One in each room may only publish.
         let may_view = number % 12 != 4;
@@ -155,6 +160,11 @@ impl Person {
         1_000 * self.pairs + 2 * self.number as u32 + mid as u32
     }
 
+    /// Number of the person whose packets carry `stamp`.
+    pub(super) fn number_of(stamp: u32) -> usize {
+        (stamp % 1_000 / 2) as usize
+    }
+
     /// Discards the peer connections.
     pub(super) fn discard_sessions(&mut self) {
         self.publish = None;
@@ -172,7 +182,9 @@ impl Person {
         let name = |what: &str| format!("{what}-{}-{}", self.number, self.pairs);
         self.view = Some(Session::subscribe(&name("view"), self.addr(1), self.seed));
         if self.publishes {
-            let ssrc = self.seed.number(&format!("ssrc {} {}", self.number, self.pairs)) as u32;
+            let ssrc =
+                self.seed
+                    .number(&format!("ssrc {} {}", self.number, self.pairs)) as u32;
             let tracks = [self.stamp(0), self.stamp(1)];
             let mut session = Session::publish(
                 &name("publish"),
@@ -256,10 +268,15 @@ impl Person {
             let tracks = json!({"tracks": [track]});
             self.signaling.request("unsubscribe", tracks);
         } else {
-            let height = if self.narrowed.contains(&track) { 180 } else { 0 };
+            let height = if self.narrowed.contains(&track) {
+                180
+            } else {
+                0
+            };
             let is_paused = self.paused.contains(&track);
             let wish = json!({"track": track, "paused": is_paused, "max_height": height});
-            self.signaling.request("subscribe", json!({"tracks": [wish]}));
+            self.signaling
+                .request("subscribe", json!({"tracks": [wish]}));
         }
         self.touched.insert(track);
     }
@@ -337,7 +354,10 @@ impl Person {
 
     /// A request was refused: an offer is repeated, because nothing else would.
     fn refused(&mut self, kind: &str, code: &str, now: Time) {
-        let may_repeat = matches!(code, "media_unavailable" | "store_unavailable" | "unknown_track");
+        let may_repeat = matches!(
+            code,
+            "media_unavailable" | "store_unavailable" | "unknown_track"
+        );
         if kind == "offer" && may_repeat && !self.misbehaves {
             if code == "unknown_track" {
                 self.lines.iter_mut().for_each(|line| line.track = None);
@@ -429,7 +449,12 @@ impl Person {
         if recent(self.moments.roamed, 500) {
             states.push(State::Roaming);
         }
-        if self.signaling.unanswered.values().any(|kind| matches!(*kind, "offer" | "answer")) {
+        if self
+            .signaling
+            .unanswered
+            .values()
+            .any(|kind| matches!(*kind, "offer" | "answer"))
+        {
             states.push(State::Negotiating);
         }
         for session in self.sessions() {

@@ -167,7 +167,10 @@ impl World {
     fn at_person(&mut self, person: usize, server: usize, channel: u64, message: Message) {
         let now = self.clock.now();
         let state = &mut self.people[person];
-        let Link::Open { socket, heard_at, .. } = &mut state.link else {
+        let Link::Open {
+            socket, heard_at, ..
+        } = &mut state.link
+        else {
             return;
         };
         if *socket != SocketId(channel) {
@@ -197,7 +200,13 @@ impl World {
         }
     }
 
-    pub(super) fn to_server(&mut self, person: usize, server: usize, channel: u64, message: Message) {
+    pub(super) fn to_server(
+        &mut self,
+        person: usize,
+        server: usize,
+        channel: u64,
+        message: Message,
+    ) {
         let route = Route {
             from: Host::Person(person),
             to: Host::Server(server),
@@ -236,7 +245,9 @@ impl World {
     /// All sockets of a server break; the clients notice.
     pub(super) fn refuse_sockets_of(&mut self, server: usize) {
         for person in 0..self.people.len() {
-            if let Link::Open { server: at, socket, .. } = self.people[person].link
+            if let Link::Open {
+                server: at, socket, ..
+            } = self.people[person].link
                 && at == server
             {
                 self.to_person(person, server, socket.0, Message::Refused);
@@ -257,7 +268,8 @@ impl World {
             let error = spillway_controlplane::fleet::NodeError::Unavailable(said);
             return self.reply(server, node, id, Err(error));
         }
-        self.pipes.send(route, Message::Call(id, call), TO_NODE, now);
+        self.pipes
+            .send(route, Message::Call(id, call), TO_NODE, now);
     }
 
     fn reply(&mut self, server: usize, node: usize, id: CallId, result: NodeResult) {
@@ -282,7 +294,8 @@ impl World {
         let drains = if is_full { FULL_SOCKET } else { Duration::ZERO };
         self.note("reply", || format!("node {node} {call:?}: {result:?}"));
         let answered = (call.0, result.is_ok());
-        self.checks.replied(self.nodes[node].addr, answered, (now, drains));
+        self.checks
+            .replied(self.nodes[node].addr, answered, (now, drains));
         if let Some((server, node, id)) = self.in_flight.calls.remove(&call.0) {
             self.reply(server, node, id, result);
         }
@@ -361,7 +374,8 @@ impl World {
                 }
             }
             for datagram in sent {
-                if self.people[index].misbehaves && protocol(&datagram.bytes) == Some(Protocol::Rtp) {
+                if self.people[index].misbehaves && protocol(&datagram.bytes) == Some(Protocol::Rtp)
+                {
                     let kept = datagram.bytes.clone();
                     self.checks.seen_datagrams.insert(index, kept);
                 }
@@ -391,4 +405,3 @@ impl World {
         }
     }
 }
-

@@ -24,20 +24,24 @@ struct Seen {
     highest: Option<u64>,
     /// Latest media packet, and its index.
     last: Option<(Stamp, u64)>,
+    /// What was sent, by index, the latest.
+    sent: BTreeMap<u64, Stamp>,
     /// Number of the right by which it came.
     right: Option<u64>,
 }
 
+/// Packets of a stream that are remembered, for retransmissions.
+const KEPT: usize = 2_000;
 /// Flag of encryption in the index word of SRTCP (RFC 3711 section 3.4).
 const ENCRYPTED: u32 = 1 << 31;
 
 impl Witness {
-    /// Checks a datagram to `session`. `may_miss`: the first packets of a stream may be missing. `right` returns the number of the right to get a track. Returns the number of each invariant
+    /// Checks a datagram to `session`. `may_miss` is true for tracks whose first packets may be missing. `right` returns the number of the right to get a track. Returns the number of each invariant
     /// that does not hold, and what was seen.
     pub(super) fn see(
         &mut self,
         datagram: &[u8],
-        (session, may_miss): (&Session, bool),
+        (session, may_miss): (&Session, &dyn Fn(u32) -> bool),
         right: impl Fn(u32) -> Option<u64>,
     ) -> Vec<(u8, String)> {
         let mut wrong = Vec::new();
@@ -68,7 +72,7 @@ impl Witness {
     fn see_rtp(
         &mut self,
         datagram: &[u8],
-        (session, may_miss, right): (&Session, bool, &dyn Fn(u32) -> Option<u64>),
+        (session, may_miss, right): (&Session, &dyn Fn(u32) -> bool, &dyn Fn(u32) -> Option<u64>),
         wrong: &mut Vec<(u8, String)>,
     ) {
         let Some(header) = Received::read(datagram) else {
@@ -99,20 +103,35 @@ impl Witness {
             ));
         }
         if sink.is_rtx(ssrc) {
+            if let Some((main, original, _)) = sink.stamp(&rtp)
+                && let Some(sent) = self
+                    .streams
+                    .get(&main)
+                    .and_then(|seen| seen.sent.get(&original))
+                && *sent != stamp
+            {
+                wrong.push((2, format!("{stamp:?} is sent again as index {original} of ssrc {main}, which was {sent:?}")));
+            }
             return;
+        }
+        let seen = self.streams.entry(ssrc).or_default();
+        seen.sent.insert(index, stamp);
+        while seen.sent.len() > KEPT {
+            seen.sent.pop_first();
         }
         // With a new right, such as after a pause, the media begins again.
         let is_same = right == std::mem::replace(&mut seen.right, right);
         let last = seen.last.filter(|(_, at)| *at < index && is_same);
         let gap = before.map_or(Some(0), |before| index.checked_sub(before + 1));
         if let Some(gap) = gap {
-            if (last.is_some() || !may_miss)
+            if (last.is_some() || !may_miss(stamp.track))
                 && let Some(broken) = continues(
-                last.map(|(stamp, _)| stamp),
-                &stamp,
-                gap,
-                sink.is_video(ssrc),
-            ) {
+                    last.map(|(stamp, _)| stamp),
+                    &stamp,
+                    gap,
+                    sink.is_video(ssrc),
+                )
+            {
                 wrong.push((2, format!("ssrc {ssrc} index {index}: {broken}")));
             }
             seen.last = Some((stamp, index));

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use spillway_mutants::{Mutant, is_planted};
+
 use spillway_wire::rtp::EXTENSION_IDS;
 use str0m::change::SdpPendingOffer;
 use str0m::media::Mid;
@@ -182,7 +184,10 @@ impl Subscriber {
             });
         }
         let mut ended = Vec::new();
-        for track in remove {
+        for track in remove
+            .iter()
+            .filter(|_| !is_planted(Mutant::UnsubscribeIgnored))
+        {
             ended.extend(self.remove(*track));
         }
         for wanted in put {

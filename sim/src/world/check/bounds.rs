@@ -1,6 +1,5 @@
 //! Invariants 4, 9 and 10: nothing is lost uncounted, every queue has its bound, and nothing is left when everybody has left.
 
-
 use spillway_controlplane::ids::RoomName;
 
 use crate::world::World;
@@ -89,9 +88,9 @@ impl World {
         let counted = self.network.counts().flying();
         let flying = self.network.flying() as u64;
         if counted != flying {
-            let said = format!("the network counts {counted} datagrams on the way, and has {flying}");
+            let said =
+                format!("the network counts {counted} datagrams on the way, and has {flying}");
             self.violate(4, said);
         }
     }
 }
-

@@ -137,9 +137,15 @@ impl Entitled {
         if drains.is_zero() {
             tracks.retain(|track, right| !is_gone(track, right));
         } else {
-            let gone = tracks.iter_mut().filter(|(track, right)| is_gone(track, right));
+            let gone = tracks
+                .iter_mut()
+                .filter(|(track, right)| is_gone(track, right));
             for (_, right) in gone {
-                right.ends = Some(right.ends.map_or(now + drains, |ends| ends.min(now + drains)));
+                right.ends = Some(
+                    right
+                        .ends
+                        .map_or(now + drains, |ends| ends.min(now + drains)),
+                );
             }
         }
         if tracks.is_empty() {

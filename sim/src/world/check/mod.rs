@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::World;
+use super::person::Person;
 use crate::clock::Time;
 use crate::network::Datagram;
 use crate::node::{CallId, NodeCall};
@@ -89,7 +90,11 @@ impl World {
         let Some(view) = &person.view else {
             return;
         };
-        let participant = person.signaling.stay.as_ref().map(|stay| &*stay.participant);
+        let participant = person
+            .signaling
+            .stay
+            .as_ref()
+            .map(|stay| &*stay.participant);
         let (names, entitled) = (&self.track_names, &self.checks.entitled);
         let right = |stamp: u32| {
             let mut names = names.get(&stamp).into_iter().flatten();
@@ -102,9 +107,15 @@ impl World {
         }
         // What was sent to an address that is not proven was dropped.
         let roamed = person.moments.roamed;
-        let may_miss = roamed.is_some_and(|at| now.since(at) < ROAMING);
+        let roams = roamed.is_some_and(|at| now.since(at) < ROAMING);
+        // A publisher that misbehaves may end and begin its tracks at any time.
+        let misbehaves = |stamp: u32| {
+            let publisher = self.people.get(Person::number_of(stamp));
+            publisher.is_some_and(|publisher| publisher.misbehaves)
+        };
+        let may_miss = |stamp: u32| roams || misbehaves(stamp);
         let mut witness = person.witness.take();
-        let seen = witness.see(&datagram.bytes, (view, may_miss), right);
+        let seen = witness.see(&datagram.bytes, (view, &may_miss), right);
         person.witness.set(witness);
         for (invariant, seen) in seen {
             self.violate(invariant, format!("person {index}: {seen}"));

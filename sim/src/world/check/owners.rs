@@ -1,6 +1,6 @@
 //! Invariant 7: no session, track or subscription is without an owner, and what is announced is there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,9 +8,10 @@ use spillway_controlplane::ids::{RoomName, SessionId};
 use spillway_wire::dataplane as proto;
 
 use super::SinceWhen;
+use crate::coverage::State;
 use crate::node::{NodeReply, NodeResult};
 use crate::world::World;
-use crate::world::person::room_name;
+use crate::world::person::{Link, room_name};
 
 /// Since when things are without an owner.
 #[derive(Default)]
@@ -19,12 +20,18 @@ pub(super) struct Orphans {
     leases: SinceWhen<(SocketAddr, String)>,
     tracks: SinceWhen<(SocketAddr, String, String)>,
     silent: SinceWhen<(SocketAddr, String)>,
+    /// Sessions with the lease of another server than the participant's.
+    foreign: SinceWhen<(SocketAddr, String)>,
+    /// Shard of each connected session.
+    shards: BTreeMap<(SocketAddr, String), u32>,
 }
 
 /// Time in which sessions of participants that left are closed, also of dead servers: a lease and its checks.
 const SESSION: Duration = Duration::from_secs(23 + 10 + 5);
 /// Time in which a subscription ends after its track.
 const SUBSCRIPTION: Duration = Duration::from_secs(10);
+/// Time in which a server takes over the lease of a session.
+const FOREIGN: Duration = Duration::from_secs(5);
 /// Time in which a track without media is unpublished.
 const SILENT: Duration = Duration::from_secs(30 + 10);
 
@@ -34,6 +41,8 @@ impl Orphans {
         self.leases.keep(|(of, _)| *of != node);
         self.tracks.keep(|(of, _, _)| *of != node);
         self.silent.keep(|(of, _)| *of != node);
+        self.foreign.keep(|(of, _)| *of != node);
+        self.shards.retain(|(of, _), _| *of != node);
     }
 }
 
@@ -59,6 +68,7 @@ impl World {
         let mut wrong = Vec::new();
         let mut there = BTreeSet::new();
         for session in &state.sessions {
+            self.note_shard(addr, session);
             wrong.extend(self.check_session(addr, session, &listed, is_calm));
             there.extend(session.tracks.iter().map(|track| track.track.clone()));
         }
@@ -67,6 +77,7 @@ impl World {
         let is_there = |of: &SocketAddr, session: &String| *of != addr || names.contains(session);
         orphans.sessions.keep(|(of, session)| is_there(of, session));
         orphans.leases.keep(|(of, session)| is_there(of, session));
+        orphans.foreign.keep(|(of, session)| is_there(of, session));
         orphans
             .tracks
             .keep(|(of, session, _)| is_there(of, session));
@@ -86,6 +97,20 @@ impl World {
         }
     }
 
+    /// Notes on which shard a session is. A session that has moved counts in the table of faults and states.
+    fn note_shard(&mut self, addr: SocketAddr, session: &proto::Session) {
+        let Some(shard) = session.shard else {
+            return;
+        };
+        let key = (addr, session.session.clone());
+        let before = self.checks.orphans.shards.insert(key, shard);
+        if before.is_some_and(|before| before != shard) {
+            for fault in &self.active {
+                self.coverage.meet(fault.kind, State::Moving);
+            }
+        }
+    }
+
     fn check_session(
         &mut self,
         addr: SocketAddr,
@@ -102,12 +127,30 @@ impl World {
             .collect();
         let has_owner = owners.contains(&&*session.owner);
         let name = &session.session;
+        let serves = self.server_of(session);
         let orphans = &mut self.checks.orphans;
-        let participant = name.parse::<SessionId>().map(|id| id.participant.to_string());
+        let participant = name
+            .parse::<SessionId>()
+            .map(|id| id.participant.to_string());
         let is_listed = participant.is_ok_and(|id| listed.participants.contains(&id));
         let key = (addr, name.clone());
-        if orphans.sessions.note(key.clone(), !is_listed && is_calm, now) > SESSION {
+        if orphans
+            .sessions
+            .note(key.clone(), !is_listed && is_calm, now)
+            > SESSION
+        {
             wrong.push(format!("session {name} has no participant"));
+        }
+        let is_foreign = serves.as_ref().is_some_and(|owner| *owner != session.owner);
+        if orphans
+            .foreign
+            .note(key.clone(), is_foreign && is_calm, now)
+            > FOREIGN
+        {
+            let (owner, serves) = (&session.owner, serves.unwrap_or_default());
+            wrong.push(format!(
+                "session {name} has the lease of '{owner}', and '{serves}' serves it"
+            ));
         }
         if orphans.leases.note(key, !has_owner && is_calm, now) > SESSION {
             wrong.push(format!("session {name} has no server: '{}'", session.owner));
@@ -141,6 +184,22 @@ impl World {
             }
         }
         listed
+    }
+
+    /// Owner name of the server that serves the participant of a session.
+    fn server_of(&self, session: &proto::Session) -> Option<String> {
+        let id: SessionId = session.session.parse().ok()?;
+        let id = id.participant.to_string();
+        let mut people = self.people.iter();
+        let person = people.find(|person| {
+            let stay = person.signaling.stay.as_ref();
+            person.signaling.is_joined && stay.is_some_and(|stay| stay.participant == id)
+        })?;
+        let Link::Open { server, .. } = person.link else {
+            return None;
+        };
+        let server = self.servers[server].server.as_ref()?;
+        Some(server.owner().to_owned())
     }
 
     /// True if no server, node, connection or store has a fault.

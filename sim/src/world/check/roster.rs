@@ -114,20 +114,33 @@ impl World {
                 continue;
             };
             let is_same = stay.epoch == epoch.to_string() && stay.offset == offset;
-            if is_same && let Some(wrong) = difference(&person.signaling.roster, &truth, &stay.participant) {
+            if is_same
+                && let Some(wrong) = difference(&person.signaling.roster, &truth, &stay.participant)
+            {
                 let said = format!("person {index} at {offset}: {wrong}");
                 return self.violate(5, said);
             }
             let is_calm = self.calm_since(index, None).is_some();
             let is_unlisted = !truth.contains_key(&stay.participant);
-            let behind = self.checks.lags.people.note(index, !is_same && is_calm, now);
-            let unlisted = self.checks.lags.unlisted.note(index, is_unlisted && is_calm, now);
+            let behind = self
+                .checks
+                .lags
+                .people
+                .note(index, !is_same && is_calm, now);
+            let unlisted = self
+                .checks
+                .lags
+                .unlisted
+                .note(index, is_unlisted && is_calm, now);
             if behind > SPREAD {
                 let said = format!("person {index} is behind the history of its room at {offset}");
                 return self.violate(5, said);
             }
             if unlisted > SPREAD {
-                self.violate(5, format!("person {index} has joined and is not in the roster"));
+                self.violate(
+                    5,
+                    format!("person {index} has joined and is not in the roster"),
+                );
             }
         }
     }
@@ -175,7 +188,10 @@ impl World {
         if let (true, Some(joined), Some(calm)) = (is_open && person.wants_in, joined, calm)
             && now.since(joined.max(calm)) > TALKING
         {
-            self.violate(6, format!("person {index} is removed while talking: {reason}"));
+            self.violate(
+                6,
+                format!("person {index} is removed while talking: {reason}"),
+            );
         }
     }
 
@@ -188,9 +204,16 @@ impl World {
             return;
         }
         // A track may end, and an offer may be replaced, while the request is on its way.
-        let is_race = matches!(code, "unknown_track" | "stale_answer" | "unknown_participant");
+        // After a loss, the answer to an offer of the lost session can meet the first offer of the next.
+        let is_race = matches!(
+            code,
+            "unknown_track" | "stale_answer" | "unknown_participant"
+        ) || (kind, code) == ("answer", "bad_sdp");
         if !is_race {
-            self.violate(8, format!("person {index}: '{kind}' is refused with {code}"));
+            self.violate(
+                8,
+                format!("person {index}: '{kind}' is refused with {code}"),
+            );
         }
     }
 }

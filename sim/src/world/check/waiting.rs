@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Time;
+use crate::fault::FaultKind;
 use crate::world::World;
 use crate::world::person::{Link, Person};
 
@@ -14,6 +15,8 @@ const SOUND: Duration = Duration::from_millis(1_000);
 const JOIN: Duration = Duration::from_secs(5);
 /// Longest time from being in the room to be connected to the node.
 const CONNECT: Duration = Duration::from_secs(5);
+/// Longest time from a fault to the loss of media that it causes: a lease and its checks.
+const LOSS: Duration = Duration::from_secs(35);
 /// Longest time from the publishing of a track to its offer.
 const OFFER: Duration = Duration::from_secs(3);
 
@@ -32,7 +35,10 @@ impl World {
                 }
                 for (mid, limit) in [(0, SOUND), (1, PICTURE)] {
                     let line = &self.people[publisher].lines[mid];
-                    let is_listed = line.track.as_ref().is_some_and(|track| listed.contains(track));
+                    let is_listed = line
+                        .track
+                        .as_ref()
+                        .is_some_and(|track| listed.contains(track));
                     if !is_listed {
                         continue;
                     }
@@ -56,12 +62,18 @@ impl World {
         }
         let since = calm.max(person.moments.entered);
         if !person.signaling.is_joined {
+            let mut active = self.active.iter();
+            if active.any(|fault| fault.kind == FaultKind::Partition) {
+                return None; // the chosen server may not reach the node, which takes it a while to notice
+            }
             let waits = now.since(since);
             let is_open = matches!(person.link, Link::Open { .. });
             return (waits > JOIN).then(|| format!("waits {waits:?} to join (open: {is_open})"));
         }
         let calm = self.calm_since(index, self.node_of(person))?;
-        let since = calm.max(person.moments.joined?).max(self.last_calm_of_nodes());
+        let since = calm
+            .max(person.moments.joined?)
+            .max(self.last_calm_of_nodes());
         let waits = now.since(since);
         let moments = &person.moments;
         let is_late = waits > CONNECT && !self.has_dead_node();
@@ -74,6 +86,29 @@ impl World {
             return Some(format!("waits {waits:?} for the publishing connection"));
         }
         None
+    }
+
+    /// A person hears that its media was lost: a fault must have caused that.
+    pub(in crate::world) fn saw_loss(&mut self, index: usize, reason: &str) {
+        let now = self.clock.now();
+        let hosts = self.last_calm.servers.values().copied().max();
+        let hosts = hosts
+            .max(Some(self.last_calm_of_nodes()))
+            .unwrap_or_default();
+        let mut active = self.active.iter();
+        let is_faulty = active.any(|fault| !fault.kind.is_of_person());
+        let Some(calm) = self.calm_since(index, None).filter(|_| !is_faulty) else {
+            return;
+        };
+        let waits = now.since(calm.max(hosts));
+        if waits > LOSS && !self.people[index].misbehaves {
+            self.violate(
+                8,
+                format!(
+                    "person {index} has lost its media, {waits:?} after the last fault: '{reason}'"
+                ),
+            );
+        }
     }
 
     /// True if another person in the room publishes, so that the viewing session has something to connect for.
@@ -103,7 +138,9 @@ impl World {
 
     /// Number of the node of a person's sessions.
     fn node_of(&self, person: &Person) -> Option<usize> {
-        let server = person.sessions().find_map(|session| session.transport.server())?;
+        let server = person
+            .sessions()
+            .find_map(|session| session.transport.server())?;
         self.nodes.iter().position(|host| host.addr == server)
     }
 
@@ -117,7 +154,10 @@ impl World {
         let now = self.clock.now();
         let (to, from) = (&self.people[viewer], &self.people[publisher]);
         let line = &from.lines[mid];
-        let track = line.track.as_ref().filter(|_| !line.is_muted && line.is_offered)?;
+        let track = line
+            .track
+            .as_ref()
+            .filter(|_| !line.is_muted && line.is_offered)?;
         if from.misbehaves {
             return None; // its wrong offers may have ended its own media
         }
@@ -141,11 +181,16 @@ impl World {
         let Some(offered) = to.offered.get(track) else {
             let waits = now.since(since);
             let is_late = waits > OFFER && self.checks_rooms(viewer);
-            return is_late.then(|| format!("waits {waits:?} for the offer of {track} of person {publisher}"));
+            return is_late.then(|| {
+                format!("waits {waits:?} for the offer of {track} of person {publisher}")
+            });
         };
         let connected = to.moments.view_connected?;
         let decoded = to.sink()?.decoded_at(from.stamp(mid));
-        let since = since.max(*offered).max(connected).max(decoded.unwrap_or_default());
+        let since = since
+            .max(*offered)
+            .max(connected)
+            .max(decoded.unwrap_or_default());
         let waits = now.since(since);
         (waits > limit).then(|| {
             let what = if mid == 0 { "sound" } else { "a picture" };

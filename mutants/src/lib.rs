@@ -42,8 +42,6 @@ pub enum Mutant {
     RtcpIndexRepeats,
     /// A lease keeps the end of its first renewal: the sessions of a server that lives are closed.
     LeaseNeverRenewed,
-    /// A lease never ends: sessions of a dead server stay.
-    LeaseNeverExpires,
     /// Subscriptions to a track stay when the track is unpublished.
     SubscriptionOutlivesTrack,
     /// A node goes on sending a track that was unsubscribed.
@@ -80,7 +78,6 @@ impl Mutant {
         (Mutant::SwitchWithoutKeyframe, "switch-without-keyframe"),
         (Mutant::RtcpIndexRepeats, "rtcp-index-repeats"),
         (Mutant::LeaseNeverRenewed, "lease-never-renewed"),
-        (Mutant::LeaseNeverExpires, "lease-never-expires"),
         (
             Mutant::SubscriptionOutlivesTrack,
             "subscription-outlives-track",

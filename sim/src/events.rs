@@ -58,8 +58,15 @@ impl<E> Events<E> {
 
     /// Removes all events of which `is_wanted` is true, in order, with their times.
     pub fn take_if(&mut self, is_wanted: impl Fn(&E) -> bool) -> Vec<(Time, E)> {
-        let wanted = self.by_time.extract_if(.., |_, event| is_wanted(event));
-        wanted.map(|(id, event)| (id.at, event)).collect()
+        let (mut wanted, mut others) = (Vec::new(), BTreeMap::new());
+        for (id, event) in std::mem::take(&mut self.by_time) {
+            match is_wanted(&event) {
+                true => wanted.push((id.at, event)),
+                false => drop(others.insert(id, event)),
+            }
+        }
+        self.by_time = others;
+        wanted
     }
 
     /// Number of events that have not happened.

@@ -102,7 +102,10 @@ impl Chance {
 
     /// The probability that ends a run of `mean` events on average.
     pub const fn one_in(mean: u32) -> Self {
-        Self(if mean == 0 { CERTAIN } else { CERTAIN / mean })
+        match CERTAIN.checked_div(mean) {
+            Some(chance) => Self(chance),
+            None => Self(CERTAIN),
+        }
     }
 }
 

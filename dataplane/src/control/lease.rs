@@ -55,7 +55,7 @@ impl Leases {
         let ended = self
             .by_owner
             .iter()
-            .filter(|(_, lease)| lease.ends <= clock && !is_planted(Mutant::LeaseNeverExpires));
+            .filter(|(_, lease)| lease.ends <= clock);
         let ended: Vec<String> = ended.map(|(owner, _)| owner.clone()).collect();
         ended
             .iter()

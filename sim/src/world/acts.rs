@@ -68,7 +68,7 @@ impl World {
 
     /// The client drops its connection.
     fn close_socket(&mut self, index: usize, server: usize, socket: SocketId) {
-        self.to_server(index, server, socket.0, Message::Gone);
+        self.send_to_server(index, server, socket.0, Message::Gone);
         self.disconnected(index, 1_006);
     }
 
@@ -104,7 +104,7 @@ impl World {
         };
         let (token, may_view) = (person.token.clone(), person.may_view);
         person.signaling.join(&token, may_view);
-        self.to_server(index, server, socket.0, Message::Open);
+        self.send_to_server(index, server, socket.0, Message::Open);
     }
 
     /// The connection of a person's socket is gone.
@@ -149,11 +149,14 @@ impl World {
                         self.saw_loss(index, &reason);
                     }
                 }
-                Heard::Answer(..)
-                | Heard::Offer(..)
-                | Heard::Message(_)
-                | Heard::Ok(_)
-                | Heard::Closing(..) => {}
+                Heard::Message(topic) => {
+                    let own = format!("to-person-{index}");
+                    if topic.starts_with("to-") && topic != own {
+                        let said = format!("person {index} hears a message that was sent {topic}");
+                        self.violate(3, said);
+                    }
+                }
+                Heard::Answer(..) | Heard::Offer(..) | Heard::Ok(_) | Heard::Closing(..) => {}
             }
         }
     }
@@ -356,15 +359,11 @@ impl World {
         match fault.kind {
             FaultKind::Leave if begins => self.leave(index),
             FaultKind::Leave => self.enter(index),
-            FaultKind::Mute => {
-                if self.people[index].publishes {
-                    self.people[index].mute(amount % 2, begins, now);
-                }
+            FaultKind::Mute if self.people[index].publishes => {
+                self.people[index].mute(amount % 2, begins, now);
             }
-            FaultKind::Unpublish => {
-                if self.people[index].publishes {
-                    self.people[index].set_offered(amount % 2, !begins, now);
-                }
+            FaultKind::Unpublish if self.people[index].publishes => {
+                self.people[index].set_offered(amount % 2, !begins, now);
             }
             FaultKind::Sleep => {
                 if let Some(sink) = self.people[index].sink_mut() {
@@ -382,6 +381,18 @@ impl World {
 
     /// The peer connections of a person end. It waits for the server to ask for new ones.
     fn hang_up(&mut self, index: usize) {
+        // A close that is lost, or that has no keys yet, is noticed only after a minute of silence.
+        let count = self.people.len();
+        let is_faulty = self.active.iter().any(|fault| {
+            let is_own = fault.target as usize % count == index;
+            !fault.kind.is_of_person() || is_own && is_of_path(fault.kind)
+        });
+        let mut sessions = self.people[index].sessions();
+        let is_connected = sessions.all(|session| session.transport.is_connected());
+        drop(sessions);
+        if is_faulty || !is_connected {
+            return;
+        }
         for session in self.people[index].sessions_mut() {
             session.transport.close();
         }

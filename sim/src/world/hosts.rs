@@ -29,6 +29,7 @@ impl World {
                 addr,
                 node: None,
                 life: 0,
+                started: self.clock.now(),
             });
             self.start_node(number)?;
         }
@@ -46,6 +47,7 @@ impl World {
         let (seed, now) = (self.seed, self.clock.now());
         let host = &mut self.nodes[number];
         host.life += 1;
+        host.started = now;
         let shards = (self.size.shards, host.life);
         host.node = Some(Node::start(host.addr, shards, seed, now)?);
         self.set_inner_faults();

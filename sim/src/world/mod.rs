@@ -92,6 +92,8 @@ struct NodeHost {
     node: Option<Node>,
     /// How often the node started.
     life: u32,
+    /// Time of the latest start.
+    started: Time,
 }
 
 /// A place for a server. The server may be down.

@@ -86,6 +86,7 @@ pub(super) struct Moments {
     pub(super) view_connected: Option<Time>,
     pub(super) roamed: Option<Time>,
     pub(super) left: Option<Time>,
+    pub(super) lost: Option<Time>,
     /// End of the last fault that this person had.
     pub(super) calm: Time,
     /// Latest change of mute and of what is offered, by mid.
@@ -341,7 +342,10 @@ impl Person {
                     self.signaling.request("answer", answer);
                 }
             }
-            Heard::Media { is_lost: true, .. } => self.discard_sessions(),
+            Heard::Media { is_lost: true, .. } => {
+                self.moments.lost = Some(now);
+                self.discard_sessions();
+            }
             Heard::Media { is_lost: false, .. } => self.make_sessions(now),
             Heard::Refused(kind, code) => self.refused(kind, code, now),
             Heard::Message(_)

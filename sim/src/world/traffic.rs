@@ -152,7 +152,7 @@ impl World {
         let now = self.clock.now();
         let socket = SocketId(channel);
         let Some(state) = &mut self.servers[server].server else {
-            return self.to_person(person, server, channel, Message::Refused);
+            return self.send_to_person(person, server, channel, Message::Refused);
         };
         state.set_now(now);
         match message {
@@ -190,7 +190,7 @@ impl World {
                 }
             },
             Message::Server(FromServer::Ping) => {
-                self.to_server(person, server, channel, Message::Pong);
+                self.send_to_server(person, server, channel, Message::Pong);
             }
             Message::Server(FromServer::Closed(code)) => {
                 self.disconnected(person, u64::from(code));
@@ -200,7 +200,7 @@ impl World {
         }
     }
 
-    pub(super) fn to_server(
+    pub(super) fn send_to_server(
         &mut self,
         person: usize,
         server: usize,
@@ -216,7 +216,7 @@ impl World {
         self.pipes.send(route, message, TO_SERVER, now);
     }
 
-    fn to_person(&mut self, person: usize, server: usize, channel: u64, message: Message) {
+    fn send_to_person(&mut self, person: usize, server: usize, channel: u64, message: Message) {
         let route = Route {
             from: Host::Server(server),
             to: Host::Person(person),
@@ -239,7 +239,7 @@ impl World {
                 format!("{server} to person {person}: {text}")
             });
         }
-        self.to_person(person, server, socket.0, Message::Server(message));
+        self.send_to_person(person, server, socket.0, Message::Server(message));
     }
 
     /// All sockets of a server break; the clients notice.
@@ -250,7 +250,7 @@ impl World {
             } = self.people[person].link
                 && at == server
             {
-                self.to_person(person, server, socket.0, Message::Refused);
+                self.send_to_person(person, server, socket.0, Message::Refused);
             }
         }
     }
@@ -364,7 +364,7 @@ impl World {
             if let Link::Open { server, socket, .. } = self.people[index].link {
                 while let Some(text) = self.people[index].signaling.poll_text() {
                     self.note("client", || format!("person {index}: {text}"));
-                    self.to_server(index, server, socket.0, Message::Text(text));
+                    self.send_to_server(index, server, socket.0, Message::Text(text));
                 }
             }
             let mut sent = Vec::new();

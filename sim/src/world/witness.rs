@@ -30,6 +30,10 @@ struct Seen {
     right: Option<u64>,
 }
 
+/// True for tracks whose first packets may be missing.
+type MayMiss<'a> = &'a dyn Fn(u32) -> bool;
+/// Number of the right to get a track.
+type Rights<'a> = &'a dyn Fn(u32) -> Option<u64>;
 /// Packets of a stream that are remembered, for retransmissions.
 const KEPT: usize = 2_000;
 /// Flag of encryption in the index word of SRTCP (RFC 3711 section 3.4).
@@ -72,7 +76,7 @@ impl Witness {
     fn see_rtp(
         &mut self,
         datagram: &[u8],
-        (session, may_miss, right): (&Session, &dyn Fn(u32) -> bool, &dyn Fn(u32) -> Option<u64>),
+        (session, may_miss, right): (&Session, MayMiss<'_>, Rights<'_>),
         wrong: &mut Vec<(u8, String)>,
     ) {
         let Some(header) = Received::read(datagram) else {
@@ -119,18 +123,20 @@ impl Witness {
         while seen.sent.len() > KEPT {
             seen.sent.pop_first();
         }
-        // With a new right, such as after a pause, the media begins again.
+        // With a new right, such as after a pause, the media begins again, or goes on if the pause was too short.
         let is_same = right == std::mem::replace(&mut seen.right, right);
-        let last = seen.last.filter(|(_, at)| *at < index && is_same);
+        let before_it = seen.last.filter(|(_, at)| *at < index);
+        let last = before_it.filter(|_| is_same);
+        let is_video = sink.is_video(ssrc);
         let gap = before.map_or(Some(0), |before| index.checked_sub(before + 1));
         if let Some(gap) = gap {
+            let follows = |last: Option<(Stamp, u64)>| {
+                continues(last.map(|(stamp, _)| stamp), &stamp, gap, is_video)
+            };
+            let goes_on = !is_same && before_it.is_some() && follows(before_it).is_none();
             if (last.is_some() || !may_miss(stamp.track))
-                && let Some(broken) = continues(
-                    last.map(|(stamp, _)| stamp),
-                    &stamp,
-                    gap,
-                    sink.is_video(ssrc),
-                )
+                && !goes_on
+                && let Some(broken) = follows(last)
             {
                 wrong.push((2, format!("ssrc {ssrc} index {index}: {broken}")));
             }

@@ -198,8 +198,11 @@ impl World {
     /// A request of a person was refused.
     pub(in crate::world) fn saw_refusal(&mut self, index: usize, kind: &str, code: &str) {
         let now = self.clock.now();
-        let calm = self.calm_since(index, None);
-        let is_calm = calm.is_some_and(|calm| now.since(calm) > SPREAD);
+        let node = self.node_of(&self.people[index]);
+        let calm = self
+            .calm_since(index, node)
+            .max(self.last_calm.nodes.values().copied().max());
+        let is_calm = calm.is_some_and(|calm| now.since(calm) > SPREAD) && !self.has_dead_node();
         if self.people[index].misbehaves || !is_calm {
             return;
         }
@@ -209,6 +212,10 @@ impl World {
             code,
             "unknown_track" | "stale_answer" | "unknown_participant"
         ) || (kind, code) == ("answer", "bad_sdp");
+        // What was asked for a session that was lost meanwhile is refused.
+        let lost = self.people[index].moments.lost;
+        let was_lost = lost.is_some_and(|lost| now.since(lost) < SPREAD);
+        let is_race = is_race || was_lost && code == "media_unavailable";
         if !is_race {
             self.violate(
                 8,

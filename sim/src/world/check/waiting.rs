@@ -127,7 +127,7 @@ impl World {
         self.servers.iter().any(|host| host.server.is_none())
     }
 
-    fn has_dead_node(&self) -> bool {
+    pub(super) fn has_dead_node(&self) -> bool {
         self.nodes.iter().any(|host| host.node.is_none())
     }
 
@@ -137,7 +137,7 @@ impl World {
     }
 
     /// Number of the node of a person's sessions.
-    fn node_of(&self, person: &Person) -> Option<usize> {
+    pub(super) fn node_of(&self, person: &Person) -> Option<usize> {
         let server = person
             .sessions()
             .find_map(|session| session.transport.server())?;
@@ -178,6 +178,12 @@ impl World {
             from.moments.changed[mid],
         ];
         let since = times.into_iter().max()?;
+        // Connections to a node that has ended since then are gone; their people hear of it when they have a server.
+        let started = self.nodes[node].started;
+        let is_gone = |connected: Option<Time>| connected.is_some_and(|at| at < started);
+        if is_gone(from.moments.publish_connected) || is_gone(to.moments.view_connected) {
+            return None;
+        }
         let Some(offered) = to.offered.get(track) else {
             let waits = now.since(since);
             let is_late = waits > OFFER && self.checks_rooms(viewer);

@@ -17,7 +17,9 @@ impl Room {
     pub fn sessions_on_other_server(&self, join: &JoinRequest) -> Option<Sessions> {
         let resume = join.resume.as_ref()?;
         let known = self.roster.participant(&resume.participant)?;
-        let is_here = self.member_by_id.contains_key(&resume.participant);
+        // An identity that is here under another participant has replaced the earlier one.
+        let is_here = self.member_by_id.contains_key(&resume.participant)
+            || self.member_by_identity.contains_key(&join.identity);
         (!is_here && known.identity == join.identity).then(|| Sessions::of(known))
     }
 

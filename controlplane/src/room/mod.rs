@@ -231,7 +231,8 @@ impl Room {
         let before = self.tracks_of(&entry.event);
         self.roster.apply(entry.offset, &entry.event);
         let after = self.tracks_of(&entry.event);
-        for track in after.difference(&before) {
+        let come: Vec<_> = after.difference(&before).cloned().collect();
+        for track in &come {
             let (track, here) = (track.clone(), true);
             self.outputs.push_back(Output::RouteLevels { track, here });
         }
@@ -249,7 +250,7 @@ impl Room {
         {
             self.forget(participant, *reason, now);
         }
-        self.subscribe_members(&entry.event, &gone, now);
+        self.subscribe_members(&entry.event, (&come, &gone), now);
     }
 
     /// Handles a message outside the history.

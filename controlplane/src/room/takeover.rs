@@ -80,8 +80,14 @@ impl Room {
                 reason,
             });
         }
-        for session in member.sessions() {
-            self.session_by_id.remove(&session);
+        for id in member.sessions() {
+            if self
+                .session_by_id
+                .get_mut(&id)
+                .is_some_and(|session| !session.end())
+            {
+                self.session_by_id.remove(&id);
+            }
         }
         let (participant, here) = (participant.clone(), false);
         self.outputs

@@ -60,6 +60,8 @@ impl Room {
         let lost = pair.publish.is_none() || !listed.iter().all(|t| is_published(&t.track));
         member.must_report_lost = lost && !listed.is_empty();
         self.add_with_sessions(member, &pair);
+        // The node may have subscriptions that the other server had not ended yet.
+        self.unsubscribe_ended(participant);
         self.resume((socket, participant), join, read.missed, now);
     }
 

@@ -462,4 +462,6 @@ impl Room {
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

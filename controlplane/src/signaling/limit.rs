@@ -43,6 +43,8 @@ impl TokenBucket {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;

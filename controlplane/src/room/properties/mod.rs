@@ -19,7 +19,7 @@ use world::World;
 use crate::properties::config;
 
 proptest! {
-    #![proptest_config(config(512))]
+    #![proptest_config(config(2_048))]
 
     #[test]
     fn clients_know_the_room_and_nothing_remains_of_it(steps in steps(false), is_prompt in any::<bool>()) {

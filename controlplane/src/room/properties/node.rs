@@ -50,7 +50,7 @@ impl Node {
         Some(offer)
     }
 
-    /// Executes a command.
+    /// Executes a command, if the data plane runs.
     pub(super) fn execute(&mut self, command: Command) -> Result<Done, NodeError> {
         if self.is_down {
             return Err(NodeError::Unavailable("down".to_owned()));

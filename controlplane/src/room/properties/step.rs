@@ -22,7 +22,7 @@ pub(super) enum Step {
         knows_all: bool,
         is_expired: bool,
     },
-    /// A socket closes.
+    /// The socket of a client closes.
     Drop(usize),
     /// A client sends a request.
     Ask(usize, Ask),
@@ -30,7 +30,7 @@ pub(super) enum Step {
     Store(bool),
     /// A node answers one of the commands.
     Reply(usize, Outcome),
-    /// Milliseconds pass.
+    /// So many milliseconds pass.
     Wait(u64),
     NodeLost(usize),
     NodeSynced(usize),

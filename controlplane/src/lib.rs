@@ -28,3 +28,6 @@ pub mod serve; // builds and runs a server
 mod terminal; // output of commands
 pub mod up; // `spillway up`: server and data plane together
 pub mod cli; // the command line
+
+#[cfg(test)]
+mod properties; // what the properties for generated input share

@@ -347,6 +347,8 @@ impl Shortfall {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use super::*;
 

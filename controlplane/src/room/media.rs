@@ -71,7 +71,7 @@ impl Room {
         }
         // Sessions that were being closed have ended as well.
         self.session_by_id
-            .retain(|_, session| session.node != *node || !session.is_closing());
+            .retain(|_, session| session.node != *node || !session.is_closing() || session.end());
     }
 
     /// A node is connected, and reports its sessions of the room.

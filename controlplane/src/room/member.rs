@@ -121,6 +121,11 @@ impl Subscriptions {
         self.params_by_track.remove(track).is_some() && self.dirty.insert(track.clone())
     }
 
+    /// True if automatic subscription may add `track`: the client neither has nor declined it.
+    pub(super) fn is_open_for(&self, track: &TrackId) -> bool {
+        !self.params_by_track.contains_key(track) && !self.declined.contains(track)
+    }
+
     /// The node has lost all subscriptions: all must be sent again.
     pub(super) fn lose(&mut self) {
         self.known.clear();

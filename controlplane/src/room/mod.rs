@@ -241,7 +241,8 @@ impl Room {
         let before = self.tracks_of(&entry.event);
         self.roster.apply(entry.offset, &entry.event);
         let after = self.tracks_of(&entry.event);
-        for track in after.difference(&before) {
+        let come: Vec<_> = after.difference(&before).cloned().collect();
+        for track in &come {
             let (track, here) = (track.clone(), true);
             self.outputs.push_back(Output::RouteLevels { track, here });
         }
@@ -259,7 +260,7 @@ impl Room {
         {
             self.forget(participant, *reason, now);
         }
-        self.subscribe_members(&entry.event, &gone, now);
+        self.subscribe_members(&entry.event, (&come, &gone), now);
     }
 
     /// Handles a message outside the history.
@@ -470,5 +471,7 @@ impl Room {
 
 #[cfg(test)]
 pub(crate) mod fixtures;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

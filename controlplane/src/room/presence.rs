@@ -1,6 +1,6 @@
 //! Joins and resumes: new members, and clients that reconnect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::auth::ResumeClaims;
 use crate::history::{Entry, LeaveReason, Missed, RoomEvent};
-use crate::ids::{Generation, Half, NodeId, ParticipantId};
+use crate::ids::{Generation, Half, NodeId, ParticipantId, SessionId};
 use crate::turn::Relays;
 
 impl Room {
@@ -310,14 +310,21 @@ impl Room {
             self.wake(&participant, until);
         }
         for id in member.sessions() {
-            let session = || Session::new(member.node.clone(), State::Absent);
-            self.session_by_id.entry(id).or_insert_with(session);
+            self.begin_session(id, member.node.clone(), State::Absent);
         }
         self.outputs.push_back(Output::RouteEvents {
             participant: participant.clone(),
             here: true,
         });
         self.member_by_id.insert(participant, member);
+    }
+
+    /// Sets the state of a session of a participant that joins or comes back.
+    pub(super) fn begin_session(&mut self, id: SessionId, node: NodeId, state: State) {
+        match self.session_by_id.entry(id) {
+            btree_map::Entry::Vacant(vacant) => _ = vacant.insert(Session::new(node, state)),
+            btree_map::Entry::Occupied(known) => known.into_mut().begin_again(node, state),
+        }
     }
 
     pub(super) fn refuse_join(

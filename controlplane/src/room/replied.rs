@@ -52,7 +52,10 @@ impl Room {
                 Err(error) => self.refuse(to, refusal(&error, ErrorCode::BadCandidate)),
             },
             InFlight::Mute => {}
-            InFlight::Create | InFlight::Subscribe { .. } | InFlight::Close { .. } => {
+            InFlight::Create
+            | InFlight::Subscribe { .. }
+            | InFlight::Close { .. }
+            | InFlight::Earlier { .. } => {
                 self.own_replied(id, (in_flight, result), now);
             }
         }
@@ -121,7 +124,7 @@ impl Room {
     fn created(&mut self, id: &SessionId, now: Instant) {
         let participant: &ParticipantId = &id.participant;
         let was_refused = match self.session_by_id.get_mut(id) {
-            Some(session) if !session.is_established() && !session.is_closing() => {
+            Some(session) if !session.is_established() && !session.is_ending() => {
                 let before = std::mem::replace(&mut session.state, State::NEW);
                 before == State::Refused
             }
@@ -162,6 +165,14 @@ impl Room {
                     }
                 }
             }
+            (InFlight::Earlier { tracks }, _) => {
+                if let Some(member) = self.member_by_id.get_mut(&id.participant) {
+                    let subscriptions = &mut member.subscriptions;
+                    subscriptions.known.extend(tracks.iter().cloned());
+                    subscriptions.dirty.extend(tracks);
+                }
+                self.push_subscriptions(&id.participant, now);
+            }
             (InFlight::Close { reason }, Err(_)) => again = Some(Job::Close { reason }),
             (InFlight::Close { .. }, Ok(_)) => {}
             (
@@ -173,7 +184,7 @@ impl Room {
             ) => {}
         }
         if let Some((job, session)) = again.zip(self.session_by_id.get_mut(id))
-            && (!session.is_closing() || matches!(job, Job::Close { .. }))
+            && (!session.is_ending() || session.is_closing() && matches!(job, Job::Close { .. }))
         {
             if job == Job::Create && session.is_established() {
                 session.state = State::Absent;

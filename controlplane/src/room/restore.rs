@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::member::{Attachment, Member, StayLimits, Subscriptions};
-use super::session::{Session, State};
+use super::session::State;
 use super::{ORPHANED, Output, Room, Sessions, Then};
 use crate::auth::Grants;
 use crate::fleet::HeldSession;
@@ -117,9 +117,8 @@ impl Room {
                 connected_shard: held.connected_shard,
                 outstanding: held.outstanding_offer.clone(),
             };
-            let session = Session::new(node.clone(), state);
-            self.session_by_id
-                .insert(participant.session(half, generation), session);
+            let id = participant.session(half, generation);
+            self.begin_session(id, node.clone(), state);
         }
     }
 }

@@ -63,6 +63,11 @@ pub(super) enum InFlight {
     Close {
         reason: &'static str,
     },
+    /// A command of the room itself, from before the session began again. It may or may not have
+    /// changed the subscriptions of `tracks`.
+    Earlier {
+        tracks: Vec<TrackId>,
+    },
 }
 
 /// One session, its state and its jobs.
@@ -93,6 +98,9 @@ pub(super) enum State {
     },
     /// The session is being closed.
     Closing,
+    /// The session is not this server's any more. It stays for the result of a command in flight,
+    /// which must not be taken for that of a later command.
+    Ended,
 }
 
 /// Whether the next command can be sent.
@@ -135,11 +143,20 @@ impl Session {
         self.state == State::Closing
     }
 
+    /// True if the session is being closed, or is not this server's any more.
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(self.state, State::Closing | State::Ended)
+    }
+
     /// Time at which tracks without media are unpublished.
     pub(super) fn reoffer_until(&self) -> Option<Instant> {
         match self.state {
             State::Lost { until } => Some(until),
-            State::Absent | State::Refused | State::Established { .. } | State::Closing => None,
+            State::Absent
+            | State::Refused
+            | State::Established { .. }
+            | State::Closing
+            | State::Ended => None,
         }
     }
 
@@ -148,14 +165,18 @@ impl Session {
             State::Established {
                 connected_shard, ..
             } => connected_shard,
-            State::Absent | State::Refused | State::Lost { .. } | State::Closing => None,
+            State::Absent | State::Refused | State::Lost { .. } | State::Closing | State::Ended => {
+                None
+            }
         }
     }
 
     pub(super) fn outstanding(&self) -> Option<&Offer> {
         match &self.state {
             State::Established { outstanding, .. } => outstanding.as_ref(),
-            State::Absent | State::Refused | State::Lost { .. } | State::Closing => None,
+            State::Absent | State::Refused | State::Lost { .. } | State::Closing | State::Ended => {
+                None
+            }
         }
     }
 
@@ -275,9 +296,37 @@ impl Session {
         waiting.into_iter().filter_map(reply_to).collect()
     }
 
-    /// True if the session is closed and no job is left.
+    /// The session is not this server's any more: its node lost it while it was being closed, or
+    /// another server owns it. Returns false if it can be forgotten at once.
+    pub(super) fn end(&mut self) -> bool {
+        self.state = State::Ended;
+        self.waiting.clear();
+        self.end_pause();
+        !self.is_done()
+    }
+
+    /// The participant is back on this server. A command in flight stays the only one.
+    pub(super) fn begin_again(&mut self, node: NodeId, state: State) {
+        (self.node, self.state) = (node, state);
+        self.waiting.clear();
+        if let CommandSlot::InFlight(in_flight) = &mut self.slot {
+            let tracks = match in_flight {
+                InFlight::Subscribe { tracks } | InFlight::Earlier { tracks } => {
+                    std::mem::take(tracks)
+                }
+                InFlight::Create | InFlight::Close { .. } => Vec::new(),
+                InFlight::Offer { .. }
+                | InFlight::Answer { .. }
+                | InFlight::Candidate { .. }
+                | InFlight::Mute => return,
+            };
+            *in_flight = InFlight::Earlier { tracks };
+        }
+    }
+
+    /// True if the session has ended and no job is left.
     pub(super) fn is_done(&self) -> bool {
-        self.is_closing()
+        self.is_ending()
             && self.waiting.is_empty()
             && !matches!(self.slot, CommandSlot::InFlight(_))
     }

@@ -27,11 +27,7 @@ impl Room {
                 .participants()
                 .filter(|p| p.participant != *participant);
             for track in others.flat_map(|p| &p.tracks) {
-                let known = member
-                    .subscriptions
-                    .params_by_track
-                    .contains_key(&track.track);
-                if !known && !member.subscriptions.declined.contains(&track.track) {
+                if member.subscriptions.is_open_for(&track.track) {
                     member
                         .subscriptions
                         .subscribe(&track.track, SubscriptionParams::default());
@@ -64,20 +60,14 @@ impl Room {
     }
 
     /// Subscribes members to new tracks, and ends subscriptions to tracks that are gone.
-    pub(super) fn subscribe_members(&mut self, event: &RoomEvent, gone: &[TrackId], now: Instant) {
+    pub(super) fn subscribe_members(
+        &mut self,
+        event: &RoomEvent,
+        (come, gone): (&[TrackId], &[TrackId]),
+        now: Instant,
+    ) {
         let Some(owner) = event.participant() else {
             return;
-        };
-        let come: Vec<&TrackId> = match event {
-            RoomEvent::ParticipantJoined { participant } => {
-                participant.tracks.iter().map(|t| &t.track).collect()
-            }
-            RoomEvent::TrackPublished { track, .. } => vec![&track.track],
-            RoomEvent::TrackUnpublished { .. }
-            | RoomEvent::ParticipantLeft { .. }
-            | RoomEvent::TrackMuted { .. }
-            | RoomEvent::Message { .. }
-            | RoomEvent::Private => Vec::new(),
         };
         if come.is_empty() && gone.is_empty() {
             return;
@@ -88,8 +78,8 @@ impl Room {
             let subscriptions = &mut member.subscriptions;
             let mut dirty = false;
             if member.auto_subscribe && member.grants.subscribe {
-                for track in &come {
-                    if !subscriptions.params_by_track.contains_key(track) {
+                for track in come {
+                    if subscriptions.is_open_for(track) {
                         dirty |= subscriptions.subscribe(track, SubscriptionParams::default());
                     }
                 }

@@ -18,7 +18,9 @@ impl Room {
     pub fn sessions_on_other_server(&self, join: &JoinRequest) -> Option<Sessions> {
         let resume = join.resume.as_ref()?;
         let known = self.roster.participant(&resume.participant)?;
-        let is_here = self.member_by_id.contains_key(&resume.participant);
+        // An identity that is here under another participant has replaced the earlier one.
+        let is_here = self.member_by_id.contains_key(&resume.participant)
+            || self.member_by_identity.contains_key(&join.identity);
         (!is_here && known.identity == join.identity).then(|| Sessions::of(known))
     }
 
@@ -67,7 +69,7 @@ impl Room {
             }
         }
         self.add_with_sessions(member, &pair);
-        // Tracks may have ended while nobody served the participant.
+        // Tracks may have ended while nobody served the participant, or before the other server had ended their subscriptions.
         self.unsubscribe_ended(participant);
         if is_lost {
             self.lose(participant, None, now);
@@ -92,8 +94,14 @@ impl Room {
                 reason,
             });
         }
-        for session in member.sessions() {
-            self.session_by_id.remove(&session);
+        for id in member.sessions() {
+            if self
+                .session_by_id
+                .get_mut(&id)
+                .is_some_and(|session| !session.end())
+            {
+                self.session_by_id.remove(&id);
+            }
         }
         let (participant, here) = (participant.clone(), false);
         self.outputs

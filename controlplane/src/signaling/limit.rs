@@ -32,7 +32,7 @@ impl TokenBucket {
     pub fn take_all(&mut self, tokens: u32, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
         self.tokens = (self.tokens + elapsed * self.per_second).min(self.capacity);
-        self.filled_at = now;
+        self.filled_at = self.filled_at.max(now);
         let tokens = f64::from(tokens);
         let enough = self.tokens >= tokens;
         if enough {
@@ -42,6 +42,8 @@ impl TokenBucket {
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +59,7 @@ mod tests {
         let much_later = start + Duration::from_secs(100);
         assert_eq!((0..20).filter(|_| bucket.take(much_later)).count(), 10);
         assert!(!bucket.take(start), "time that goes back fills nothing");
+        assert!(!bucket.take(much_later), "and nothing is filled twice");
         let full = much_later + Duration::from_secs(100);
         assert!(bucket.take_all(6, full) && !bucket.take_all(6, full) && bucket.take_all(4, full));
     }

@@ -47,7 +47,7 @@ proptest! {
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Milliseconds pass.
+    /// So many milliseconds pass.
     Wait(u64),
     /// A report: the fraction of lost packets, and the sent rate.
     Report(u8, u64),

@@ -72,7 +72,7 @@ proptest! {
 enum Step {
     /// Media of this many bytes is sent.
     Send(usize),
-    /// Milliseconds pass.
+    /// So many milliseconds pass.
     Wait(u64),
     /// A packet of this many bytes is requested.
     Request(u16, usize),

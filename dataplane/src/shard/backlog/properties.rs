@@ -127,9 +127,9 @@ fn serve(work: &mut Schedule, backlog: &Backlog, got: &mut Numbers) -> bool {
 enum Step {
     /// Packets of a track are received and scheduled.
     Arrive(usize, usize),
-    /// Sessions are served.
+    /// So many sessions are served.
     Serve(usize),
-    /// A track ends.
+    /// A track is not published any more.
     End(usize),
     Free,
 }

@@ -79,7 +79,7 @@ enum Step {
     Request(usize),
     /// A keyframe of the layer comes.
     Keyframe(usize),
-    /// Ticks pass.
+    /// So many ticks pass.
     Wait(u64),
 }
 

@@ -24,7 +24,7 @@ pub(super) enum Step {
         bytes: usize,
         gap_us: i64,
     },
-    /// Milliseconds pass.
+    /// So many milliseconds pass.
     Wait(u64),
     /// Feedback about all packets since the last one.
     Honest {

@@ -49,7 +49,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    /// All planted bugs.
+    /// All planted bugs, with their names.
     pub const ALL: &[(Mutant, &str)] = &[
         (Mutant::NewHomeHearsNoDemand, "new-home-hears-no-demand"),
         (Mutant::RtxNumbersRestart, "rtx-numbers-restart"),

@@ -68,7 +68,7 @@ impl Time {
 }
 
 impl Clock {
-    /// Present time.
+    /// Time of the present event.
     pub fn now(&self) -> Time {
         self.now
     }

@@ -16,7 +16,7 @@ pub enum State {
     Negotiating,
     /// A subscription waits for its first keyframe.
     AwaitingKeyframe,
-    /// Media flows.
+    /// Media flows without a disturbance.
     Flowing,
     /// A subscription switches to another layer.
     SwitchingLayer,
@@ -30,7 +30,7 @@ pub enum State {
     Moving,
     /// The client has a new address that is not proven.
     Roaming,
-    /// The session ends.
+    /// The person has just left.
     Closing,
 }
 
@@ -41,7 +41,7 @@ pub struct Coverage {
 }
 
 impl State {
-    /// All states.
+    /// All states, in the order of the columns.
     pub const ALL: [State; 12] = [
         State::Checking,
         State::Handshaking,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::clock::Time;
 
-/// Events by time.
+/// Events in the order of their times.
 #[derive(Debug)]
 pub struct Events<E> {
     by_time: BTreeMap<EventId, E>,

@@ -71,7 +71,7 @@ pub enum FaultKind {
     HangUp,
 }
 
-/// One fault.
+/// One fault, or one thing that a person does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
     /// Time when the fault begins.
@@ -101,7 +101,7 @@ pub enum FaultError {
 }
 
 impl FaultKind {
-    /// All kinds.
+    /// All kinds, in the order of the rows.
     pub const ALL: [FaultKind; 30] = [
         FaultKind::Delay,
         FaultKind::Jitter,

@@ -29,7 +29,7 @@ impl RunHash {
         }
     }
 
-    /// Number of records.
+    /// Number of records in the hash.
     pub fn records(&self) -> u64 {
         self.records
     }

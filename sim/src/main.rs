@@ -22,10 +22,10 @@ use spillway_sim::world::{Outcome, POSSIBLE, Size, World, draw};
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// Number of seeds.
+    /// Number of seeds to run.
     #[arg(long, default_value_t = 50)]
     seeds: u64,
-    /// First seed.
+    /// Number of the first seed.
     #[arg(long, default_value_t = 1)]
     from: u64,
     /// Also runs the seeds that have found something before.

@@ -10,28 +10,28 @@ use crate::events::Events;
 /// A host at one end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
-    /// A person's device.
+    /// Device of a person, by its number.
     Person(usize),
-    /// A signaling server.
+    /// A signaling server, by its number.
     Server(usize),
-    /// A node.
+    /// A data plane, by its number.
     Node(usize),
-    /// The store.
+    /// The store of all servers.
     Store,
 }
 
 /// One direction of a connection. Between two hosts there may be several, of different channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Route {
-    /// Sender.
+    /// Host that sends on the connection.
     pub from: Host,
-    /// Receiver.
+    /// Host that receives on the connection.
     pub to: Host,
     /// Number of the connection between them.
     pub channel: u64,
 }
 
-/// All connections.
+/// All connections between hosts.
 #[derive(Debug)]
 pub struct Pipes<T> {
     by_route: BTreeMap<Route, Pipe<T>>,

@@ -38,7 +38,7 @@ impl Seed {
 }
 
 impl Rng {
-    /// 64 random bits.
+    /// A random number of 64 bits.
     pub fn number(&mut self) -> u64 {
         self.0.u64(..)
     }
@@ -74,7 +74,7 @@ impl Rng {
         all.get(index as usize)
     }
 
-    /// `N` random bytes.
+    /// An array of `N` random bytes.
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         for chunk in bytes.chunks_mut(8) {
@@ -86,9 +86,9 @@ impl Rng {
 }
 
 impl Chance {
-    /// Never.
+    /// The chance of an impossible event.
     pub const NEVER: Chance = Chance(0);
-    /// Always.
+    /// The chance of a certain event.
     pub const ALWAYS: Chance = Chance(CERTAIN);
 
     /// A probability in thousandths; above 1,000 is always.

@@ -11,9 +11,9 @@ use crate::world::{Outcome, Size, World, draw};
 
 /// What was run of a seed.
 pub struct Run {
-    /// The seed.
+    /// The seed that was run.
     pub seed: Seed,
-    /// Its faults.
+    /// The faults that the seed draws.
     pub schedule: Schedule,
     /// Results: one, or two if the seed ran twice.
     pub outcomes: Vec<Outcome>,

@@ -8,12 +8,12 @@ pub struct Schedule {
     faults: Vec<Fault>,
 }
 
-/// Result of [`shrink`].
+/// The result of [`shrink`] with its cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shrunk<T> {
     /// The items that are left.
     pub items: Vec<T>,
-    /// Number of runs.
+    /// Number of runs that it took.
     pub runs: usize,
     /// True when no single item can be left out; false when the limit of runs came first.
     pub is_minimal: bool,

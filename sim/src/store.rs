@@ -87,7 +87,7 @@ impl StoreHost {
         }
     }
 
-    /// A server has ended: nobody reads its answers and updates.
+    /// A server has ended: its answers and updates have no reader.
     pub fn end_server(&mut self, server: ServerLife) {
         self.handles.remove(&server);
         self.held.retain(|(of, _, _)| *of != server);
@@ -149,7 +149,7 @@ impl StoreHost {
         self.flying.next_at()
     }
 
-    /// The real store.
+    /// The store itself, to look into it.
     pub fn memory(&self) -> &MemoryStore {
         &self.root
     }

@@ -11,7 +11,7 @@ pub struct Violation {
     pub at: Time,
     /// Number of the invariant, see `docs/decisions/0028-the-simulator.md`.
     pub invariant: u8,
-    /// What was seen.
+    /// What contradicts the invariant.
     pub seen: String,
 }
 

@@ -112,11 +112,11 @@ pub struct JoinReads {
 /// The result of an effect.
 #[derive(Debug)]
 pub enum Answer {
-    /// Result of [`Effect::Append`].
+    /// Result of the append, from [`Effect::Append`].
     Appended(Result<Appended, StoreError>),
-    /// Result of [`Effect::Await`].
+    /// Whether the store has confirmed the event of [`Effect::Await`].
     Stored(Then, Result<u64, StoreError>),
-    /// Result of [`Effect::ReadForJoin`].
+    /// What was read for a join, from [`Effect::ReadForJoin`].
     ReadForJoin {
         /// Socket of the join.
         socket: SocketId,
@@ -127,16 +127,16 @@ pub enum Answer {
         /// The participant that this server took over, if the store does not know it yet.
         unclaimed: Option<ParticipantId>,
     },
-    /// Result of [`Effect::Claim`].
+    /// Whether the store knows the new server, from [`Effect::Claim`].
     Claimed {
         /// The participant that this server took over.
         participant: ParticipantId,
         /// False: the store does not answer.
         is_done: bool,
     },
-    /// Result of [`Effect::ReadAgain`].
+    /// The history that was opened again, from [`Effect::ReadAgain`].
     ReadAgain(ReadAgain),
-    /// Result of [`Effect::Presence`].
+    /// Participants without presence and lease, from [`Effect::Presence`].
     Absent(Vec<Participant>),
 }
 

@@ -131,7 +131,8 @@ fn nothing_is_missed_by_who_comes_back_while_its_history_is_read() {
     let read = Answer::ReadForJoin {
         socket,
         missed,
-        sessions: Vec::new(),
+        sessions: Some(Vec::new()),
+        unclaimed: None,
     };
     actor.handle(Input::Answer(read), time());
     actor.flush(clock::now());

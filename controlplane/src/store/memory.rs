@@ -97,7 +97,7 @@ impl MemoryStore {
         rooms.get(room).map_or((0, 0), of)
     }
 
-    /// Number of rooms.
+    /// Number of rooms that the store has.
     pub fn rooms_count(&self) -> usize {
         self.rooms().len()
     }

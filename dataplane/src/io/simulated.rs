@@ -16,7 +16,7 @@ pub struct Simulated {
     /// Datagrams that the shard has not received yet, oldest first.
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
-    /// Maximum of `waiting_bytes`.
+    /// Most bytes that may wait; further datagrams are dropped.
     receive_buffer_bytes: usize,
     /// Datagrams of the last receive.
     batch: Vec<Waiting>,

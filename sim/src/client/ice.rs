@@ -22,9 +22,9 @@ pub struct Ice {
 /// ICE credentials of one side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// ICE username fragment.
+    /// ICE username fragment of this side.
     pub ufrag: String,
-    /// ICE password.
+    /// ICE password of this side.
     pub pwd: String,
 }
 

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-/// Participants by id.
+/// What a client knows of its room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roster {
-    /// Participants by id.
+    /// The participants of the room by id.
     pub participants: BTreeMap<String, Participant>,
     /// Participants that left. Two servers may say so of the same one.
     gone: BTreeSet<String>,
 }
 
-/// A participant.
+/// A participant as clients know it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Participant {
     /// Identity of the participant.

@@ -18,7 +18,7 @@ pub struct Identity {
 /// An m-line to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OfferedLine {
-    /// True for audio.
+    /// True for audio, false for video.
     pub is_audio: bool,
     /// Rids of simulcast layers, lowest first; empty without simulcast.
     pub rids: Vec<String>,
@@ -33,11 +33,11 @@ pub struct Remote {
     pub ufrag: String,
     /// ICE password of the session.
     pub pwd: String,
-    /// First candidate.
+    /// The first candidate over UDP.
     pub candidate: Option<SocketAddr>,
     /// True if the side is the DTLS client.
     pub is_active: bool,
-    /// All m-lines.
+    /// The m-lines in their order.
     pub lines: Vec<RemoteLine>,
 }
 
@@ -46,7 +46,7 @@ pub struct Remote {
 pub struct RemoteLine {
     /// Identification of the m-line.
     pub mid: String,
-    /// True for audio.
+    /// True for audio, false for video.
     pub is_audio: bool,
     /// True if the port is 0 or the m-line is inactive.
     pub is_off: bool,
@@ -56,7 +56,7 @@ pub struct RemoteLine {
     pub repeats: BTreeMap<u8, u8>,
     /// Identifiers of header extensions, by URI.
     pub extensions: BTreeMap<String, u8>,
-    /// SSRCs, in order.
+    /// SSRCs in the order of the SDP.
     pub ssrcs: Vec<u32>,
     /// Pairs of SSRC and RTX SSRC.
     pub rtx: Vec<(u32, u32)>,

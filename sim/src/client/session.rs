@@ -22,14 +22,14 @@ pub struct Session {
 
 /// Media of a session.
 pub enum Media {
-    /// The client sends.
+    /// The client sends its own media.
     Publish {
         /// The m-lines of the offer.
         lines: Vec<OfferedLine>,
         /// Media of each m-line.
         sources: Vec<Source>,
     },
-    /// The client receives.
+    /// The client receives media of others.
     Subscribe(Sink),
 }
 
@@ -103,7 +103,7 @@ impl Session {
         answer
     }
 
-    /// Handles a datagram.
+    /// Handles a datagram of the node.
     pub fn receive(&mut self, bytes: &[u8], now: Time) {
         let incoming = self.transport.receive(bytes, now);
         match (&mut self.media, incoming) {
@@ -133,7 +133,7 @@ impl Session {
         transport.into_iter().chain(media).min()
     }
 
-    /// Handles due timers.
+    /// Handles timers that are due.
     pub fn handle_timeout(&mut self, now: Time) {
         self.transport.handle_timeout(now);
         if !self.transport.is_connected() {

@@ -97,7 +97,7 @@ impl Signaling {
         self.texts.pop_front()
     }
 
-    /// What was heard.
+    /// The next thing that the client heard.
     pub fn poll_heard(&mut self) -> Option<Heard> {
         self.heard.pop_front()
     }

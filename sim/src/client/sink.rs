@@ -46,7 +46,7 @@ enum Kind {
     Rtx(u32),
 }
 
-/// One received stream.
+/// One RTP stream that a viewer receives.
 #[derive(Default)]
 struct Stream {
     is_video: bool,
@@ -167,7 +167,7 @@ impl Sink {
         self.streams.values().map(|stream| stream.frames).sum()
     }
 
-    /// Handles a packet.
+    /// Handles an RTP packet of the node.
     pub fn receive(&mut self, rtp: &Rtp, now: Time) {
         if let Some(id) = self.transport_wide {
             let wide = extensions(&rtp.bytes).find(|(found, _)| *found == id);
@@ -243,7 +243,7 @@ impl Sink {
         self.next_feedback.min(self.next_report)
     }
 
-    /// Sends due feedback.
+    /// Sends the feedback that is due.
     pub fn handle_timeout(&mut self, transport: &mut Transport, now: Time) {
         let mut out = Vec::new();
         if self.next_feedback <= now {

@@ -30,7 +30,7 @@ pub struct Source {
     is_talking: bool,
 }
 
-/// One RTP stream.
+/// One RTP stream of a publisher.
 struct Layer {
     rid: String,
     ssrc: u32,
@@ -54,7 +54,7 @@ struct Ids {
     level: Option<u8>,
 }
 
-/// Time between pictures.
+/// Time between two pictures of video.
 const PICTURE: Duration = Duration::from_millis(100);
 /// Time between packets of sound.
 const SOUND: Duration = Duration::from_millis(60);

@@ -44,7 +44,7 @@ struct Srtp {
 /// A packet of the other side, decrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
-    /// An RTP packet.
+    /// A decrypted packet of media.
     Rtp(Rtp),
     /// A compound RTCP packet.
     Rtcp(Vec<u8>),
@@ -62,7 +62,7 @@ pub struct Rtp {
 }
 
 impl Rtp {
-    /// Payload without padding.
+    /// The payload without its padding.
     pub fn payload(&self) -> &[u8] {
         let payload = &self.bytes[self.header.length..];
         let is_padded = self.bytes[0] & 0x20 != 0;
@@ -111,7 +111,7 @@ impl Transport {
         }
     }
 
-    /// Our address.
+    /// Address that the client sends from.
     pub fn local(&self) -> SocketAddr {
         self.local
     }
@@ -153,7 +153,7 @@ impl Transport {
         self.ice.deadline().into_iter().chain(handshake).min()
     }
 
-    /// Handles due timers.
+    /// Handles timers that are due.
     pub fn handle_timeout(&mut self, now: Time) {
         if let Some(check) = self.ice.handle_timeout(now) {
             self.send(check);
@@ -223,7 +223,7 @@ impl Transport {
         }
     }
 
-    /// Closes the session.
+    /// Closes the session and tells the other side.
     pub fn close(&mut self) {
         self.handshake.close();
         self.shake();

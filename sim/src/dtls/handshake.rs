@@ -13,14 +13,14 @@ use super::record::{Proof, Random, Record};
 pub enum Role {
     /// Sends the first message.
     Client,
-    /// Answers.
+    /// The side that waits for the first packet.
     Server,
 }
 
 /// What a side does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Send this datagram.
+    /// Send this datagram to the other side.
     Packet(Vec<u8>),
     /// The peer has this certificate.
     PeerCertificate(Vec<u8>),
@@ -190,7 +190,7 @@ impl Handshake {
         }
     }
 
-    /// The next output.
+    /// The next output of the handshake.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }

@@ -1,19 +1,19 @@
 //! What the network did with datagrams, by kind.
 
-/// Counts of datagrams.
+/// Counts of datagrams since the start.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Counts {
     /// Datagrams that hosts sent.
     pub sent: u64,
     /// Datagrams that hosts received, second copies included.
     pub delivered: u64,
-    /// Second copies.
+    /// Datagrams that were copied on the way.
     pub duplicated: u64,
     /// Datagrams that arrived after a later one of their path.
     pub reordered: u64,
-    /// Single losses.
+    /// Datagrams that were lost one by one.
     pub lost: u64,
-    /// Losses in bursts.
+    /// Datagrams that were lost in bursts.
     pub lost_in_bursts: u64,
     /// Datagrams that found the queue of the bottleneck full.
     pub overflowed: u64,

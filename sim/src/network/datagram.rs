@@ -16,9 +16,9 @@ pub struct Datagram {
 /// One direction between two hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Direction {
-    /// Host that sends.
+    /// Host that sends the datagram.
     pub from: IpAddr,
-    /// Host that receives.
+    /// Host that receives the datagram.
     pub to: IpAddr,
 }
 

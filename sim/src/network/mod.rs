@@ -77,7 +77,7 @@ impl Network {
         self.cut.insert(direction);
     }
 
-    /// Ends a cut.
+    /// Ends the cut of one direction.
     pub fn heal(&mut self, direction: Direction) {
         self.cut.remove(&direction);
     }
@@ -89,7 +89,7 @@ impl Network {
         }
     }
 
-    /// Ends a partition.
+    /// Ends the partition between these hosts.
     pub fn heal_partition(&mut self, some: &[IpAddr], others: &[IpAddr]) {
         for direction in between(some, others) {
             self.heal(direction);

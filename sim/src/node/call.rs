@@ -36,7 +36,7 @@ pub enum NodeCall {
 pub enum NodeReply {
     /// Result of a command.
     Done(Done),
-    /// State of sessions.
+    /// State of the wanted sessions.
     State(proto::State),
     /// Description of the node.
     Node(Box<proto::Node>),

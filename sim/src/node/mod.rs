@@ -26,7 +26,7 @@ use crate::network::Datagram;
 use crate::rng::Seed;
 use crate::violation::Violation;
 
-/// A data plane.
+/// A data plane with its shards.
 pub struct Node {
     addr: SocketAddr,
     seed: Seed,
@@ -47,7 +47,7 @@ pub struct StreamId(pub u64);
 /// An item of a stream of events.
 #[derive(Debug)]
 pub enum StreamItem {
-    /// The next event.
+    /// The next event of the node.
     Event(proto::event::Event),
     /// Events were missed; the stream ends.
     Ended,
@@ -66,7 +66,7 @@ impl Node {
         self.addr
     }
 
-    /// Number of shards.
+    /// Number of shards of the node.
     pub fn shards(&self) -> usize {
         self.workers.len()
     }

@@ -27,7 +27,7 @@ use sockets::Socket;
 use crate::clock::{START_UNIX_S, Time};
 use crate::node::{CallId, NodeResult, StreamId};
 
-/// A signaling server.
+/// A signaling server with its rooms.
 pub struct Server {
     config: Arc<RoomConfig>,
     net: Rc<Net>,
@@ -166,7 +166,7 @@ impl Server {
         self.rooms.len()
     }
 
-    /// Number of sockets.
+    /// Number of sockets that are open.
     pub fn socket_count(&self) -> usize {
         self.sockets.len()
     }

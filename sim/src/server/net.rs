@@ -23,21 +23,21 @@ use crate::node::{CallId, NodeCall, NodeReply, NodeResult};
 /// A call to the store, which answers with [`StoreReply`].
 #[derive(Debug)]
 pub enum StoreCall {
-    /// [`spillway_controlplane::store::Store::open`].
+    /// Opens a room, as [`spillway_controlplane::store::Store::open`] does.
     Open(RoomName),
-    /// [`spillway_controlplane::store::Store::append_event`].
+    /// Appends an event, as [`spillway_controlplane::store::Store::append_event`] does.
     Append(RoomName, Box<Append>),
-    /// [`spillway_controlplane::store::Store::publish`].
+    /// Sends a message, as [`spillway_controlplane::store::Store::publish`] does.
     Publish(RoomName, Ephemeral),
-    /// [`spillway_controlplane::store::Store::since`].
+    /// Reads events, as [`spillway_controlplane::store::Store::since`] does.
     Since(RoomName, Epoch, u64),
     /// [`spillway_controlplane::store::Store::touch`], with the presence time of the control plane.
     Touch(RoomName, Vec<ParticipantId>),
-    /// [`spillway_controlplane::store::Store::absent`].
+    /// Lists absent participants, as [`spillway_controlplane::store::Store::absent`] does.
     Absent(RoomName),
-    /// [`spillway_controlplane::store::Store::claim`].
+    /// Takes over a participant, as [`spillway_controlplane::store::Store::claim`] does.
     Claim(RoomName, ParticipantId),
-    /// [`spillway_controlplane::store::Store::close`].
+    /// Closes a room, as [`spillway_controlplane::store::Store::close`] does.
     Close(RoomName),
 }
 
@@ -50,9 +50,9 @@ pub enum StoreReply {
     Appended(Appended),
     /// The events after an offset.
     Missed(Missed),
-    /// Participants without presence.
+    /// Participants whose presence has expired.
     Absent(Vec<Participant>),
-    /// Done.
+    /// The store did what was asked.
     Done,
 }
 
@@ -61,9 +61,9 @@ pub type StoreResult = Result<StoreReply, StoreError>;
 
 /// A call that leaves the server.
 pub enum Call {
-    /// To the store.
+    /// A call to the store of all servers.
     Store(CallId, StoreCall),
-    /// To a node.
+    /// A call to the node with this name.
     Node(CallId, NodeId, NodeCall),
 }
 
@@ -117,7 +117,7 @@ impl Net {
         }
     }
 
-    /// Calls the store.
+    /// Calls the store and waits for its answer.
     pub(super) fn store(&self, call: StoreCall) -> impl Future<Output = StoreResult> + use<> {
         let id = self.new_id();
         let (sender, result) = oneshot::channel();
@@ -186,7 +186,7 @@ impl Net {
         }
     }
 
-    /// Waits for `time`.
+    /// Waits until `time` has passed.
     pub(super) fn sleep(self: &Rc<Self>, time: Duration) -> impl Future<Output = ()> + use<> {
         let (net, until) = (Rc::clone(self), self.wake_in(time));
         poll_fn(move |_| match net.now() >= until {

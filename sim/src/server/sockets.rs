@@ -12,7 +12,7 @@ use spillway_controlplane::signaling::{Output, Session};
 use super::Server;
 use crate::clock::Time;
 
-/// A socket.
+/// A signaling socket of a client.
 pub(super) struct Socket {
     session: Session,
     room: Option<RoomName>,
@@ -28,7 +28,7 @@ pub(super) struct Socket {
 pub enum FromServer {
     /// Bytes of WebSocket frames.
     Frames(Vec<u8>),
-    /// A ping frame.
+    /// A ping frame, which the client answers.
     Ping,
     /// The socket is closed with this code.
     Closed(u16),

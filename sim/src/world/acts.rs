@@ -42,7 +42,7 @@ impl World {
         }
     }
 
-    /// A person leaves.
+    /// A person leaves the room.
     pub(super) fn leave(&mut self, index: usize) {
         let now = self.clock.now();
         let person = &mut self.people[index];

@@ -13,7 +13,7 @@ use crate::pipes::Host;
 use crate::server::{Call, Server};
 use crate::store::{FromStore, ServerLife};
 
-/// Port of media.
+/// UDP port of the media of nodes.
 const PORT: u16 = 7_882;
 /// Time for which a participant stays without a socket.
 pub(super) const GRACE: Duration = Duration::from_secs(15);

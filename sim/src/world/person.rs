@@ -18,7 +18,7 @@ use crate::clock::{START_UNIX_S, Time};
 use crate::coverage::State;
 use crate::rng::{Rng, Seed};
 
-/// A person.
+/// A person with its device.
 pub(super) struct Person {
     pub(super) number: usize,
     pub(super) room: usize,

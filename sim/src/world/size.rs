@@ -5,13 +5,13 @@ use std::time::Duration;
 /// Size of a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
-    /// Number of nodes.
+    /// Number of nodes in the fleet.
     pub nodes: usize,
     /// Number of shards of each node.
     pub shards: u16,
-    /// Number of servers.
+    /// Number of signaling servers.
     pub servers: usize,
-    /// Number of rooms.
+    /// Number of rooms, one after the other on nodes.
     pub rooms: usize,
     /// Number of people in each room.
     pub people_per_room: usize,
@@ -39,7 +39,7 @@ impl Default for Size {
 }
 
 impl Size {
-    /// Number of people.
+    /// Number of people in all rooms.
     pub fn people(&self) -> usize {
         self.rooms * self.people_per_room
     }

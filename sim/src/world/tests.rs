@@ -1,4 +1,4 @@
-//! Whole runs.
+//! Tests with whole runs of a world.
 
 use std::time::Duration;
 

@@ -25,7 +25,7 @@ pub(super) enum Message {
     Pong,
     /// The client closes its connection.
     Gone,
-    /// Nobody listens there.
+    /// No server is at this address.
     Refused,
     Server(FromServer),
     Call(CallId, NodeCall),
@@ -263,7 +263,7 @@ impl World {
         };
         let now = self.clock.now();
         if self.nodes[node].node.is_none() {
-            // Nobody listens: the connection is refused.
+            // The node is down: the connection is refused.
             let said = "connection refused".to_owned();
             let error = spillway_controlplane::fleet::NodeError::Unavailable(said);
             return self.reply(server, node, id, Err(error));
@@ -339,7 +339,7 @@ impl World {
             0 => &mut person.publish,
             _ => &mut person.view,
         };
-        // Nobody listens at an address that was left.
+        // No socket is left at an earlier address.
         if let Some(session) = session
             && session.transport.local() == datagram.to
         {

@@ -10,7 +10,7 @@ use spillway_controlplane::ids::SessionId;
 use crate::clock::Time;
 use crate::node::NodeCall;
 
-/// Rights of sessions.
+/// Rights of viewing sessions to tracks.
 #[derive(Debug, Default)]
 pub(super) struct Entitled {
     /// By node, participant and session: the right to each track.
@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(1_500);
 #[derive(Debug)]
 struct Taken {
     session: String,
-    /// `None`: everything.
+    /// Tracks that end; `None`: all tracks.
     tracks: Option<Vec<String>>,
     paused: Vec<String>,
 }

@@ -20,8 +20,8 @@ use spillway_dataplane::shard::state::{Ice, Setup, Shard};
 use spillway_dataplane::srtp::AeadChoice;
 use spillway_dataplane::stream::{Streams, TlsOptions};
 
-use super::worker::Worker;
-use super::{Node, RECEIVE_BUFFER_BYTES};
+use super::state::Node;
+use super::worker::{RECEIVE_BUFFER_BYTES, Worker};
 use crate::clock::Time;
 use crate::dtls::Seeded;
 use crate::rng::Seed;

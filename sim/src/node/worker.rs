@@ -14,10 +14,14 @@ use spillway_dataplane::report::ShardReport;
 use spillway_dataplane::shard::state::Shard;
 use spillway_dataplane::turn::Now;
 
-use super::{MAX_TURNS, RECEIVE_BUFFER_BYTES};
 use crate::clock::{START_UNIX_S, Time};
 use crate::network::Datagram;
 use crate::violation::Violation;
+
+/// Receive buffer of a shard, in bytes.
+pub(super) const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
+/// Turns of a shard at one time after which it does not come to rest.
+pub(super) const MAX_TURNS: usize = 1_000;
 
 /// One shard with its engine.
 pub(super) struct Worker {

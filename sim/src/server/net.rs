@@ -210,3 +210,8 @@ impl Net {
 pub(super) fn unexpected(reply: &NodeReply) -> NodeError {
     NodeError::Internal(format!("{reply:?} is no answer to this call"))
 }
+
+/// The error for an answer of the store to another call.
+pub(super) fn unavailable() -> StoreError {
+    StoreError::Unavailable("the store gave another answer".to_owned())
+}

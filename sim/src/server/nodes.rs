@@ -3,79 +3,17 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use spillway_controlplane::fleet::{HeldSession, NodeError, NodeEvent, convert};
+use spillway_controlplane::fleet::{NodeError, NodeEvent, convert};
 use spillway_controlplane::hub::{RoomInput, sessions_by_room};
 use spillway_controlplane::ids::{NodeId, RoomName};
 use spillway_controlplane::limits::{LEASE_RENEWAL, RECONNECT_PAUSE};
 use spillway_controlplane::room::Media;
 use spillway_wire::dataplane as proto;
 
+use super::link::{LEASE, LinkEvent, LinkState, NodeLink, ReadNode};
 use super::net::{Net, unexpected};
-use super::tasks::Tasks;
-use super::{LEASE, Server};
-use crate::clock::Time;
+use super::state::Server;
 use crate::node::{NodeCall, NodeReply, StreamId};
-
-/// The connection to one node.
-pub(super) struct NodeLink {
-    pub(super) node: NodeId,
-    state: LinkState,
-    /// Number of the stream of events; others are of earlier connections.
-    stream: StreamId,
-    incarnation: Option<String>,
-    pause: std::time::Duration,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LinkState {
-    /// Not connected; the next attempt is at this time.
-    Waiting(Time),
-    /// The state of the node is being read.
-    Reading,
-    /// Connected; the next renewal of the lease is at this time.
-    Connected(Time),
-}
-
-/// Result of a task of a connection.
-pub(super) enum LinkEvent {
-    Read(NodeId, StreamId, Result<ReadNode, NodeError>),
-    Renewed(NodeId, StreamId, Result<(), NodeError>),
-}
-
-/// What a server reads after a connect.
-pub(super) struct ReadNode {
-    incarnation: String,
-    sessions: Vec<HeldSession>,
-    turn_urls: Arc<[String]>,
-}
-
-/// Type of the tasks of a server's connections.
-pub(super) type LinkTasks = Tasks<LinkEvent>;
-
-impl NodeLink {
-    /// A connection that is opened at once.
-    pub(super) fn new(node: NodeId, now: Time) -> Self {
-        Self {
-            node,
-            state: LinkState::Waiting(now),
-            stream: StreamId(0),
-            incarnation: None,
-            pause: RECONNECT_PAUSE.0,
-        }
-    }
-
-    pub(super) fn is_connected(&self) -> bool {
-        matches!(self.state, LinkState::Connected(_))
-    }
-
-    /// Time at which the connection has something to do.
-    pub(super) fn next_at(&self) -> Option<Time> {
-        match self.state {
-            LinkState::Waiting(at) | LinkState::Connected(at) => Some(at),
-            LinkState::Reading => None,
-        }
-    }
-}
 
 impl Server {
     /// Does what the connections to nodes have to do at the present time.

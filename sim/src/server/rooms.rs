@@ -18,70 +18,13 @@ use spillway_controlplane::store::{Opened, RoomUpdate, StoreError};
 use spillway_wire::dataplane as proto;
 use tokio::sync::mpsc;
 
-use super::net::{Net, StoreCall, StoreReply};
-use super::tasks::Tasks;
-use super::{Server, unavailable};
-use crate::clock::Time;
+use super::net::{Net, StoreCall, StoreReply, unavailable};
+use super::room_task::{Finished, PendingAppend, RoomTask};
+use super::state::Server;
 use crate::node::NodeCall;
-
-/// A room of a server.
-pub(super) struct RoomTask {
-    /// `None` while the room is being opened.
-    actor: Option<Actor>,
-    updates: Option<mpsc::Receiver<RoomUpdate>>,
-    /// Inputs that came while the room was being opened.
-    waiting: VecDeque<RoomInput>,
-    /// Appends whose results come in order.
-    appends: VecDeque<PendingAppend>,
-    /// Results of appends, by number.
-    next_append: u64,
-    is_renewing_presence: bool,
-    presence_at: Time,
-}
-
-struct PendingAppend {
-    number: u64,
-    result: Option<Result<spillway_controlplane::store::Appended, StoreError>>,
-}
-
-/// Result of a task of a room.
-pub(super) enum Finished {
-    Opened(RoomName, Result<Box<Opened>, StoreError>),
-    Appended(
-        RoomName,
-        u64,
-        Result<spillway_controlplane::store::Appended, StoreError>,
-    ),
-    Answer(RoomName, Answer),
-    Reopened(RoomName, mpsc::Receiver<RoomUpdate>, ReadAgain),
-    Input(RoomName, RoomInput),
-    Nothing,
-}
 
 /// Pause before a failed read is repeated.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
-
-impl RoomTask {
-    /// True if the room can be dropped.
-    fn is_idle(&mut self, now: Time) -> bool {
-        let actor = self.actor.as_mut();
-        self.waiting.is_empty()
-            && self.appends.is_empty()
-            && actor.is_some_and(|actor| actor.is_idle(now.instant()))
-    }
-
-    /// Time at which the room has something to do.
-    pub(super) fn next_at(&mut self, now: Time) -> Option<Time> {
-        let actor = self.actor.as_mut()?;
-        let timeout = actor.poll_timeout(now.instant()).map(Time::of);
-        timeout.into_iter().chain([self.presence_at]).min()
-    }
-
-    /// The actor, if the room is open.
-    pub(super) fn actor(&self) -> Option<&Actor> {
-        self.actor.as_ref()
-    }
-}
 
 impl Server {
     /// Gives `input` to a room, which is opened if it is not.
@@ -467,6 +410,3 @@ async fn absent(
     let absent = unleased(absent, &state_by_node, &config.owner);
     Finished::Answer(room, Answer::Absent(absent))
 }
-
-/// Type of the tasks of a server.
-pub(super) type RoomTasks = Tasks<Finished>;

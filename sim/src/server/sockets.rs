@@ -2,37 +2,15 @@
 
 use std::collections::VecDeque;
 
-use spillway_controlplane::hub::{EndingReader, Outbox, OutboxReader, RoomInput, ToSocket, outbox};
-use spillway_controlplane::ids::RoomName;
+use spillway_controlplane::hub::{RoomInput, ToSocket, outbox};
 use spillway_controlplane::limits::PING_INTERVAL;
 use spillway_controlplane::room::SocketId;
 use spillway_controlplane::signaling::dialect::spillway::Spillway;
 use spillway_controlplane::signaling::{Output, Session};
 
-use super::Server;
+use super::socket::{FromServer, Socket};
+use super::state::Server;
 use crate::clock::Time;
-
-/// A signaling socket of a client.
-pub(super) struct Socket {
-    session: Session,
-    room: Option<RoomName>,
-    outbox: Outbox,
-    reader: OutboxReader,
-    endings: EndingReader,
-    next_ping: Time,
-    is_closed: bool,
-}
-
-/// What a server sends on a socket.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FromServer {
-    /// Bytes of WebSocket frames.
-    Frames(Vec<u8>),
-    /// A ping frame, which the client answers.
-    Ping,
-    /// The socket is closed with this code.
-    Closed(u16),
-}
 
 impl Server {
     /// A client opens a socket.

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 use spillway_controlplane::room::SocketId;
 
+use super::message::Message;
 use super::paths::{drain_time, is_of_path};
 use super::person::Link;
-use super::traffic::Message;
-use super::{Change, World};
+use super::state::{Change, World};
 use crate::client::signaling::Heard;
 use crate::clock::Time;
 use crate::fault::{Fault, FaultKind};

@@ -7,7 +7,7 @@ use spillway_controlplane::config::SignalingLimits;
 use spillway_controlplane::ids::NodeId;
 use spillway_controlplane::room::RoomConfig;
 
-use super::{NodeHost, ServerHost, World};
+use super::state::{NodeHost, ServerHost, World};
 use crate::node::{CallId, Node, NodeCall, StreamItem};
 use crate::pipes::Host;
 use crate::server::{Call, Server};

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use super::World;
+use super::size::USUAL;
 use crate::fault::{Fault, FaultKind};
 use crate::network::{Bursts, Conditions, Direction, Rate};
 use crate::rng::Chance;
 
-/// Path of all clients without faults.
-pub(super) const USUAL: Conditions = Conditions::steady(Duration::from_millis(15));
 /// Delay of datagrams that overtake each other or arrive twice.
 const LATE: Duration = Duration::from_millis(30);
 /// Queue of a bottleneck.

@@ -1,6 +1,8 @@
-//! Size of a world.
+//! Size of a world, and its usual paths.
 
 use std::time::Duration;
+
+use crate::network::Conditions;
 
 /// Size of a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,9 @@ pub struct Size {
 
 /// Time after everybody has left, in which everything must be cleaned up.
 pub(super) const AFTERMATH: Duration = Duration::from_secs(85);
+
+/// Path of all people without faults.
+pub(super) const USUAL: Conditions = Conditions::steady(Duration::from_millis(15));
 
 impl Default for Size {
     fn default() -> Self {

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use super::*;
+use super::{Outcome, Size, World};
+use crate::clock::Time;
 use crate::coverage::State;
+use crate::fault::Fault;
 use crate::fault::FaultKind;
+use crate::rng::Seed;
+use crate::schedule::Schedule;
 
 const SMALL: Size = Size {
     nodes: 2,

@@ -1,6 +1,5 @@
 //! Messages between people, servers and nodes, and datagrams between people and nodes.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use spillway_controlplane::fleet::convert::Request as CommandRequest;
@@ -10,6 +9,7 @@ use spillway_wire::dataplane as proto;
 use spillway_wire::demux::{Protocol, protocol};
 
 use super::World;
+use super::message::Message;
 use super::person::{Link, Person};
 use crate::client::frames;
 use crate::fault::FaultKind;
@@ -17,30 +17,6 @@ use crate::network::Datagram;
 use crate::node::{CallId, NodeCall, NodeResult, StreamId, StreamItem};
 use crate::pipes::{Host, Route};
 use crate::server::FromServer;
-
-/// A message on a connection.
-pub(super) enum Message {
-    Open,
-    Text(String),
-    Pong,
-    /// The client closes its connection.
-    Gone,
-    /// No server is at this address.
-    Refused,
-    Server(FromServer),
-    Call(CallId, NodeCall),
-    Reply(CallId, NodeResult),
-    Event(StreamId, StreamItem),
-}
-
-/// Calls and streams of servers at nodes.
-#[derive(Default)]
-pub(super) struct InFlight {
-    /// Server and node of each call, by number of the call at the node.
-    calls: BTreeMap<u64, (usize, usize, CallId)>,
-    streams: BTreeMap<StreamId, (usize, usize)>,
-    next: u64,
-}
 
 /// Time of a message between a person and a server.
 const TO_SERVER: Duration = Duration::from_millis(15);
@@ -51,32 +27,6 @@ const FULL_SOCKET: Duration = Duration::from_millis(1_000);
 /// Channels between a server and a node: calls and events travel apart.
 const CALLS: u64 = 0;
 const EVENTS: u64 = 1;
-
-impl InFlight {
-    pub(super) fn take_calls(&mut self, server: usize, node: usize) -> Vec<CallId> {
-        let mut taken = Vec::new();
-        self.calls.retain(|_, (of, at, id)| {
-            let is_lost = (*of, *at) == (server, node);
-            if is_lost {
-                taken.push(*id);
-            }
-            !is_lost
-        });
-        taken
-    }
-
-    pub(super) fn take_streams(&mut self, server: usize, node: usize) -> Vec<StreamId> {
-        let taken = self.streams.iter();
-        let taken = taken.filter(|(_, pair)| **pair == (server, node));
-        let taken: Vec<StreamId> = taken.map(|(stream, _)| *stream).collect();
-        self.streams.retain(|stream, _| !taken.contains(stream));
-        taken
-    }
-
-    pub(super) fn forget_server(&mut self, server: usize) {
-        self.calls.retain(|_, (of, _, _)| *of != server);
-    }
-}
 
 impl World {
     /// A message has arrived.

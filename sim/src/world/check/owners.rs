@@ -1,30 +1,16 @@
 //! Invariant 7: no session, track or subscription is without an owner, and what is announced is there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use spillway_controlplane::ids::{RoomName, SessionId};
 use spillway_wire::dataplane as proto;
 
-use super::SinceWhen;
 use crate::coverage::State;
 use crate::node::{NodeReply, NodeResult};
 use crate::world::World;
 use crate::world::person::{Link, room_name};
-
-/// Since when things are without an owner.
-#[derive(Default)]
-pub(super) struct Orphans {
-    sessions: SinceWhen<(SocketAddr, String)>,
-    leases: SinceWhen<(SocketAddr, String)>,
-    tracks: SinceWhen<(SocketAddr, String, String)>,
-    silent: SinceWhen<(SocketAddr, String)>,
-    /// Sessions with the lease of another server than the participant's.
-    foreign: SinceWhen<(SocketAddr, String)>,
-    /// Shard of each connected session.
-    shards: BTreeMap<(SocketAddr, String), u32>,
-}
 
 /// Time in which sessions of participants that left are closed, also of dead servers: a lease and its checks.
 const SESSION: Duration = Duration::from_secs(23 + 10 + 5);
@@ -34,17 +20,6 @@ const SUBSCRIPTION: Duration = Duration::from_secs(10);
 const FOREIGN: Duration = Duration::from_secs(5);
 /// Time in which a track without media is unpublished.
 const SILENT: Duration = Duration::from_secs(30 + 10);
-
-impl Orphans {
-    pub(super) fn node_ended(&mut self, node: SocketAddr) {
-        self.sessions.keep(|(of, _)| *of != node);
-        self.leases.keep(|(of, _)| *of != node);
-        self.tracks.keep(|(of, _, _)| *of != node);
-        self.silent.keep(|(of, _)| *of != node);
-        self.foreign.keep(|(of, _)| *of != node);
-        self.shards.retain(|(of, _), _| *of != node);
-    }
-}
 
 /// What the store lists.
 #[derive(Default)]

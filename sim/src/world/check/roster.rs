@@ -5,24 +5,13 @@ use std::time::Duration;
 
 use spillway_controlplane::history::Participant;
 use spillway_controlplane::ids::{Epoch, RoomName};
+use spillway_controlplane::limits::CALL_TIME;
 
-use super::SinceWhen;
 use crate::client::roster::{Participant as Known, Roster};
 use crate::clock::Time;
 use crate::world::World;
 use crate::world::hosts::GRACE;
 use crate::world::person::{Link, room_name};
-
-/// Since when servers and people are behind the store.
-#[derive(Default)]
-pub(super) struct Lags {
-    servers: SinceWhen<(usize, RoomName)>,
-    people: SinceWhen<usize>,
-    /// People who are in the room and not in the roster.
-    unlisted: SinceWhen<usize>,
-    /// Participants in the roster who are not in the room.
-    ghosts: SinceWhen<String>,
-}
 
 /// A server's roster beside the store's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +24,8 @@ enum Compared {
 
 /// Time in which events must reach all servers and clients, after the last fault.
 const SPREAD: Duration = Duration::from_secs(5);
+/// Time after a fault in which requests may be refused: calls to nodes without an answer are given up.
+const REFUSED: Duration = Duration::from_secs(5 + CALL_TIME.as_secs() + 1);
 /// Time in which a participant of a dead server is removed: presence, its check, and a lease.
 const GHOST: Duration = Duration::from_secs(30 + 10 + 25 + 5);
 /// Time without faults that a person needs to be seen as one who talks.
@@ -202,7 +193,7 @@ impl World {
         let calm = self
             .calm_since(index, node)
             .max(self.last_calm.nodes.values().copied().max());
-        let is_calm = calm.is_some_and(|calm| now.since(calm) > SPREAD) && !self.has_dead_node();
+        let is_calm = calm.is_some_and(|calm| now.since(calm) > REFUSED) && !self.has_dead_node();
         if self.people[index].misbehaves || !is_calm {
             return;
         }

@@ -190,9 +190,8 @@ impl World {
     pub(in crate::world) fn saw_refusal(&mut self, index: usize, kind: &str, code: &str) {
         let now = self.clock.now();
         let node = self.node_of(&self.people[index]);
-        let calm = self
-            .calm_since(index, node)
-            .max(self.last_calm.nodes.values().copied().max());
+        let nodes = self.last_calm_of_nodes();
+        let calm = self.calm_since(index, node).map(|calm| calm.max(nodes));
         let is_calm = calm.is_some_and(|calm| now.since(calm) > REFUSED) && !self.has_dead_node();
         if self.people[index].misbehaves || !is_calm {
             return;

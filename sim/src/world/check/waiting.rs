@@ -131,7 +131,7 @@ impl World {
         self.nodes.iter().any(|host| host.node.is_none())
     }
 
-    fn last_calm_of_nodes(&self) -> Time {
+    pub(super) fn last_calm_of_nodes(&self) -> Time {
         let times = self.last_calm.nodes.values().copied();
         times.max().unwrap_or_default()
     }

@@ -55,9 +55,7 @@ pub(crate) fn hunt(seeds: Range<u64>, size: Size, only: Option<&str>) -> anyhow:
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some((mutant, label)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    plant(Some(*mutant));
-                    let fate = look_for(seeds.clone(), size);
-                    plant(None);
+                    let fate = look_for(*mutant, seeds.clone(), size);
                     println!("{label}: {fate:?}");
                     fates
                         .lock()
@@ -89,20 +87,29 @@ pub(crate) fn hunt(seeds: Range<u64>, size: Size, only: Option<&str>) -> anyhow:
     Ok(summary.found == summary.mutants)
 }
 
-/// Runs seeds with the bug that is planted on this thread.
-fn look_for(seeds: Range<u64>, size: Size) -> Fate {
+/// Runs seeds with `mutant` until one fails that does not fail without it.
+fn look_for(mutant: Mutant, seeds: Range<u64>, size: Size) -> Fate {
     for number in seeds {
-        let seed = Seed(number);
-        let run = || World::new(seed, size, &draw(seed, size.lasts)).map(World::run);
-        match catch_unwind(AssertUnwindSafe(run)) {
-            Err(_) => return Fate::Panicked(number),
-            Ok(Err(_)) => return Fate::Panicked(number), // a world that does not start
-            Ok(Ok(outcome)) => {
-                if let Some(first) = outcome.violations.first() {
-                    return Fate::Found(number, first.to_string());
-                }
-            }
+        let fate = run_with(Some(mutant), number, size);
+        if fate != Fate::Missed && run_with(None, number, size) == Fate::Missed {
+            return fate;
         }
     }
     Fate::Missed
+}
+
+/// Runs one seed with a bug, or without.
+fn run_with(mutant: Option<Mutant>, number: u64, size: Size) -> Fate {
+    plant(mutant);
+    let seed = Seed(number);
+    let run = || World::new(seed, size, &draw(seed, size.lasts)).map(World::run);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    plant(None);
+    match result {
+        Err(_) | Ok(Err(_)) => Fate::Panicked(number), // or a world that does not start
+        Ok(Ok(outcome)) => match outcome.violations.first() {
+            Some(first) => Fate::Found(number, first.to_string()),
+            None => Fate::Missed,
+        },
+    }
 }

@@ -16,12 +16,12 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::clock;
-use crate::fleet::{Lease, NodeEvent, NodeUpdate, Update};
+use crate::fleet::{HeldSession, Lease, NodeEvent, NodeUpdate, Update};
 use crate::history::{Append, Entry, Missed, Participant, RoomEvent, Roster};
 use crate::ids::{Epoch, Generation, Half, NodeId, ParticipantId, RoomName};
 use crate::limits::ROOM_INPUTS;
 use crate::room::fixtures::{config, grants, join_of};
-use crate::room::{NodeFactsById, Persistence, Request, ResumePoint, Room, SocketId};
+use crate::room::{CloseCode, NodeFactsById, Persistence, Request, ResumePoint, Room, SocketId};
 use crate::signaling::dialect::spillway::Spillway;
 use crate::store::memory::MemoryStore;
 use crate::store::{Appended, Opened, RoomUpdate, StoreError, StoreFuture, Stored, suite};
@@ -210,6 +210,82 @@ fn a_gap_is_read_once_and_what_is_known_is_not_told_again() {
     actor.handle(Input::Answer(Answer::ReadAgain(again)), time());
     actor.handle(entry(6, suite::note(6)), time());
     assert!(effects(&mut actor).is_empty(), "no event is missing");
+}
+
+/// A participant of another server asks to come back. Returns the actor with the reader and the end of its socket.
+fn coming_back(socket: SocketId) -> (Actor, ParticipantId, OutboxReader, EndingReader) {
+    let epoch = Epoch::random();
+    let (mut actor, ann) = actor(&epoch);
+    let resume = ResumePoint {
+        participant: ann.clone(),
+        seen: Some((epoch.clone(), 1)),
+        since: (epoch, 0),
+        grants: grants(),
+        joined_s: 900,
+        ends_s: None,
+    };
+    let (outbox, reader, ending) = outbox(&Spillway);
+    let join = RoomInput::Join {
+        socket,
+        outbox,
+        request: join_of("ann", Some(resume)),
+        node: None,
+    };
+    actor.handle(Input::Room(join), time());
+    drop(effects(&mut actor));
+    (actor, ann, reader, ending)
+}
+
+fn read(
+    socket: SocketId,
+    sessions: Option<Vec<HeldSession>>,
+    unclaimed: Option<ParticipantId>,
+) -> Input {
+    Input::Answer(Answer::ReadForJoin {
+        socket,
+        missed: Missed::Entries(Vec::new()),
+        sessions,
+        unclaimed,
+    })
+}
+
+#[test]
+fn a_server_that_does_not_reach_the_node_sends_the_client_to_another() {
+    let socket = SocketId(1);
+    let (mut actor, _, mut reader, mut ending) = coming_back(socket);
+    actor.handle(read(socket, None, None), time());
+    actor.flush(clock::now());
+    assert_eq!(ending.try_recv().unwrap().0, CloseCode::GoingAway);
+    assert_eq!(actor.members(), 0);
+    assert_eq!(received(&mut reader), "", "it has not joined");
+}
+
+#[test]
+fn a_return_is_claimed_until_the_store_knows_it() {
+    let socket = SocketId(1);
+    let (mut actor, ann, _reader, _ending) = coming_back(socket);
+    let claims = |actor: &mut Actor| {
+        let all = effects(actor).into_iter();
+        all.filter(|effect| matches!(effect, Effect::Claim(id) if *id == ann))
+            .count()
+    };
+    let claimed = |is_done| {
+        let participant = ann.clone();
+        Input::Answer(Answer::Claimed {
+            participant,
+            is_done,
+        })
+    };
+    actor.handle(read(socket, Some(Vec::new()), Some(ann.clone())), time());
+    assert_eq!(claims(&mut actor), 1);
+    actor.handle(claimed(false), time());
+    assert_eq!(claims(&mut actor), 1, "the store still does not answer");
+    actor.handle(claimed(true), time());
+    assert_eq!(claims(&mut actor), 0);
+    // A participant that moved on belongs to another server.
+    actor.handle(Input::Update(Some(RoomUpdate::Taken(ann.clone()))), time());
+    actor.handle(claimed(false), time());
+    assert_eq!(claims(&mut actor), 0);
 }
 
 /// A store in which one room never opens.

@@ -85,7 +85,7 @@ impl Room {
             sessions.map(by_id).collect()
         };
         if was_lost {
-            self.close_early(node, &held, now);
+            self.close_early(node, &mut held, now);
         }
         let asked: Option<HashSet<SessionId>> = synced.asked.map(HashSet::from_iter);
         for participant in self.members_on(node) {
@@ -127,18 +127,18 @@ impl Room {
     }
 
     /// Closes sessions that commands have made on a new data plane before the loss of the last one was known: their clients
-    /// have discarded the peer connections.
+    /// have discarded the peer connections. They are removed from `held`.
     fn close_early(
         &mut self,
         node: &NodeId,
-        held: &BTreeMap<SessionId, HeldSession>,
+        held: &mut BTreeMap<SessionId, HeldSession>,
         now: Instant,
     ) {
         for participant in self.members_on(node) {
             for id in self.member_by_id[&participant].sessions() {
                 let session = self.session_by_id.get(&id);
                 let is_early = session.is_some_and(|session| !session.is_established());
-                if is_early && held.contains_key(&id) {
+                if is_early && held.remove(&id).is_some() {
                     let reason = "made before the media was lost";
                     self.push_own(&id, Job::Close { reason }, now);
                 }

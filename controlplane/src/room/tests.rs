@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use super::fixtures::{config, join_of};
+use super::fixtures::{config, grants, join_of};
 use super::*;
 use crate::clock;
-use crate::fleet::{Command, Done, HeldSession, NodeEvent, Published};
+use crate::fleet::{Command, Done, HeldSession, NodeEvent, Published, SubscriptionParams};
 use crate::history::{Kind, Missed, Source, Track};
 use crate::ids::Generation;
+use crate::store::suite;
 
 struct TestRoom {
     room: Room,
@@ -113,14 +114,8 @@ impl TestRoom {
     fn held(&self, identity: &str, generation: Generation) -> HeldSession {
         let session = self.id_of(identity).session(Half::Subscribe, generation);
         HeldSession {
-            session,
-            annotation: None,
-            connected_shard: Some(0),
-            tracks: Vec::new(),
-            subscriptions: Vec::new(),
-            outstanding_offer: None,
             owner: "us".to_owned(),
-            is_leased: true,
+            ..held_session(session)
         }
     }
 }
@@ -323,4 +318,110 @@ fn without_a_node_nobody_is_let_in() {
     });
     assert_eq!(code, Some(ErrorCode::MediaUnavailable));
     assert!(test.room.roster.is_empty());
+}
+
+/// A participant of another server that comes back to this one. `held`: the sessions that its node reports.
+fn taken_over(held: impl Fn(&ParticipantId) -> Vec<HeldSession>) -> (TestRoom, Vec<Notice>) {
+    let mut test = TestRoom::new(true);
+    let ann = suite::participant("ann");
+    let id = ann.participant.clone();
+    test.offset = 1;
+    let event = RoomEvent::ParticipantJoined { participant: ann };
+    let joined = Arc::new(Entry {
+        offset: 1,
+        event,
+        to: None,
+    });
+    test.room.handle_entry(&joined, test.now);
+    let epoch = test.room.epoch().clone();
+    let resume = ResumePoint {
+        participant: id.clone(),
+        seen: Some((epoch.clone(), 1)),
+        since: (epoch, 0),
+        grants: grants(),
+        joined_s: 900,
+        ends_s: None,
+    };
+    let socket = SocketId(9);
+    let read = ReadForJoin {
+        missed: Missed::Entries(Vec::new()),
+        sessions: held(&id),
+        node: None,
+    };
+    let join = join_of("ann", Some(resume));
+    test.room.handle_join(socket, join, read, test.now);
+    test.execute_outputs(|_| Some(Done::Nothing));
+    let notices = test.received_by(socket);
+    (test, notices)
+}
+
+fn held_session(session: SessionId) -> HeldSession {
+    HeldSession {
+        session,
+        annotation: None,
+        connected_shard: Some(0),
+        tracks: Vec::new(),
+        subscriptions: Vec::new(),
+        outstanding_offer: None,
+        owner: "them".to_owned(),
+        is_leased: true,
+    }
+}
+
+#[test]
+fn a_viewer_without_session_is_told_when_it_comes_back_elsewhere() {
+    let subscribe = |id: &ParticipantId| id.session(Half::Subscribe, Generation(0));
+    let (_, notices) = taken_over(|id| vec![held_session(subscribe(id))]);
+    assert!(!notices.iter().any(is_lost), "its session is there");
+    let (test, notices) = taken_over(|_| Vec::new());
+    let lost = notices.iter().position(is_lost);
+    let joined = |notice: &Notice| matches!(notice, Notice::Joined(_));
+    assert!(notices.iter().position(joined) < lost, "{notices:?}");
+    assert!(lost.is_some(), "{notices:?}");
+    let created =
+        |(_, command): &(NodeId, Command)| matches!(command, Command::PutSubscribe { .. });
+    assert!(test.commands.iter().any(created), "it gets another");
+}
+
+#[test]
+fn subscriptions_to_tracks_that_ended_meanwhile_end_at_the_return() {
+    let gone = TrackId::random();
+    let (test, _) = taken_over(|id| {
+        let mut held = held_session(id.session(Half::Subscribe, Generation(0)));
+        held.subscriptions = vec![(gone.clone(), SubscriptionParams::default())];
+        vec![held]
+    });
+    let ends = |(_, command): &(NodeId, Command)| match command {
+        Command::PutSubscriptions { remove, .. } => remove.contains(&gone),
+        _ => false,
+    };
+    assert!(test.commands.iter().any(ends), "{:?}", test.commands);
+}
+
+#[test]
+fn sessions_made_before_the_loss_was_known_are_closed_and_made_again() {
+    let mut test = TestRoom::new(true);
+    let ann = test.join("ann", Some(node("a")));
+    test.room.handle_node_lost(&node("a"), test.now);
+    test.execute_outputs(|_| None);
+    test.commands.clear();
+    // A command has reached the next data plane earlier than the news of the loss.
+    let held = vec![test.held("ann", Generation(0))];
+    let urls: Arc<[String]> = Arc::from([]);
+    test.room
+        .handle_node_synced(&node("a"), sync(held, &urls), test.now);
+    test.execute_outputs(|_| Some(Done::Nothing));
+    let names: Vec<&str> = test
+        .commands
+        .iter()
+        .map(|(_, command)| match command {
+            Command::CloseSession { .. } => "close",
+            Command::PutSubscribe { .. } => "create",
+            _ => "other",
+        })
+        .collect();
+    let close = names.iter().position(|name| *name == "close");
+    let create = names.iter().rposition(|name| *name == "create");
+    assert!(close.is_some() && close < create, "{names:?}");
+    assert!(test.received_by(ann).iter().any(is_lost));
 }

@@ -633,6 +633,29 @@ mod tests {
     }
 
     #[test]
+    fn a_check_brings_the_next_request_forward_but_not_before_the_first_pause() {
+        let start = Instant::now();
+        let mut paths = with(1, start);
+        let mut now = start;
+        while paths.poll_request(now).is_some() {
+            now = paths.deadline().unwrap_or(now);
+            if now >= start + LAST_PAUSE {
+                break;
+            }
+        }
+        let late = paths.deadline().unwrap();
+        let checked = start + LAST_PAUSE / 2;
+        assert!(
+            late > checked + FIRST_PAUSE,
+            "the requests have become rare"
+        );
+        paths.checked(addr(0), checked);
+        paths.checked(addr(0), checked);
+        assert_eq!(paths.deadline(), Some(checked + FIRST_PAUSE));
+        assert_eq!(paths.poll_request(checked), None, "checks cannot hurry it");
+    }
+
+    #[test]
     fn many_addresses_push_out_unproven_ones_first_and_never_what_is_in_use() {
         let now = Instant::now();
         let mut paths = with(MAX_ADDRESSES_PER_SESSION, now);

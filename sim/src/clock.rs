@@ -83,12 +83,6 @@ impl Clock {
         self.now = time;
         THREAD_NOW.set(time);
     }
-
-    /// Wall clock in milliseconds since 1970, of a host whose clock is `ahead_ms` ahead.
-    pub fn unix_ms(&self, ahead_ms: i64) -> u64 {
-        let true_ms = START_UNIX_S * 1_000 + self.now.0.as_millis() as u64;
-        true_ms.saturating_add_signed(ahead_ms)
-    }
 }
 
 impl Add<Duration> for Time {
@@ -123,16 +117,6 @@ mod tests {
         let before = Time::ZERO.instant() - HEAD_START;
         assert_eq!(Time::of(before), Time::ZERO);
         assert_eq!(time.to_string(), "1.500000s");
-    }
-
-    #[test]
-    fn a_host_may_have_a_wrong_wall_clock() {
-        let mut clock = Clock::default();
-        clock.advance(Time::from_ms(2_000));
-        let start_ms = START_UNIX_S * 1_000;
-        assert_eq!(clock.unix_ms(0), start_ms + 2_000);
-        assert_eq!(clock.unix_ms(-5_000), start_ms - 3_000);
-        assert_eq!(clock.unix_ms(700), start_ms + 2_700);
     }
 
     #[test]

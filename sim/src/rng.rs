@@ -88,8 +88,6 @@ impl Rng {
 impl Chance {
     /// The chance of an impossible event.
     pub const NEVER: Chance = Chance(0);
-    /// The chance of a certain event.
-    pub const ALWAYS: Chance = Chance(CERTAIN);
 
     /// A probability in thousandths; above 1,000 is always.
     pub const fn per_mille(parts: u32) -> Self {
@@ -131,7 +129,6 @@ mod tests {
         let mut rng = Seed(7).stream("chances");
         let mut met = |chance| (0..100_000).filter(|_| rng.happens(chance)).count();
         assert_eq!(met(Chance::NEVER), 0);
-        assert_eq!(met(Chance::ALWAYS), 100_000);
         assert_eq!(met(Chance::per_mille(5_000)), 100_000);
         assert!((4_500..5_500).contains(&met(Chance::per_mille(50))));
         assert!((9_500..10_500).contains(&met(Chance::one_in(10))));

@@ -344,31 +344,34 @@ impl Actor {
                     self.claim_again(participant);
                 }
             }
-            Answer::ReadAgain(again) => {
-                self.is_reading_again = false;
-                match again {
-                    ReadAgain::Entries(entries) => {
-                        for entry in entries {
-                            if entry.offset == self.room.offset() + 1 {
-                                self.handle_entry(&entry, now);
-                            }
-                        }
-                    }
-                    ReadAgain::Restarted {
-                        epoch,
-                        roster,
-                        missed,
-                    } => {
-                        let time = (now, time.unix_s);
-                        self.room.handle_restarted((epoch, roster), &missed, time);
-                        self.continue_appends(now);
-                    }
-                }
-            }
+            Answer::ReadAgain(again) => self.handle_read_again(again, time),
             Answer::Absent(absent) => {
                 for participant in absent {
                     self.room.handle_absent(&participant);
                 }
+            }
+        }
+    }
+
+    fn handle_read_again(&mut self, again: ReadAgain, time: Time) {
+        let now = time.now;
+        self.is_reading_again = false;
+        match again {
+            ReadAgain::Entries(entries) => {
+                for entry in entries {
+                    if entry.offset == self.room.offset() + 1 {
+                        self.handle_entry(&entry, now);
+                    }
+                }
+            }
+            ReadAgain::Restarted {
+                epoch,
+                roster,
+                missed,
+            } => {
+                let time = (now, time.unix_s);
+                self.room.handle_restarted((epoch, roster), &missed, time);
+                self.continue_appends(now);
             }
         }
     }

@@ -98,7 +98,7 @@ impl MemoryStore {
     }
 
     /// Number of rooms that the store has.
-    pub fn rooms_count(&self) -> usize {
+    pub fn room_count(&self) -> usize {
         self.rooms().len()
     }
 

@@ -122,12 +122,6 @@ impl Source {
         };
     }
 
-    /// Number of packets sent in layer `layer`.
-    pub fn sent(&self, layer: u8) -> u32 {
-        let layer = self.layers.get(usize::from(layer));
-        layer.map_or(0, |layer| layer.number)
-    }
-
     /// Time of the next [`handle_timeout`](Self::handle_timeout).
     pub fn deadline(&self) -> Time {
         self.next_frame.min(self.next_report)

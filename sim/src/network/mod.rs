@@ -10,7 +10,6 @@ mod counts; // what the network did, by kind
 mod path; // state of one direction between two hosts
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use crate::clock::Time;
 use crate::events::Events;
@@ -82,20 +81,6 @@ impl Network {
         self.cut.remove(&direction);
     }
 
-    /// Cuts both directions between each host of `some` and each host of `others`.
-    pub fn partition(&mut self, some: &[IpAddr], others: &[IpAddr]) {
-        for direction in between(some, others) {
-            self.cut(direction);
-        }
-    }
-
-    /// Ends the partition between these hosts.
-    pub fn heal_partition(&mut self, some: &[IpAddr], others: &[IpAddr]) {
-        for direction in between(some, others) {
-            self.heal(direction);
-        }
-    }
-
     /// Takes `datagram`, which arrives later, more than once, or never.
     pub fn send(&mut self, datagram: Datagram, now: Time) {
         self.counts.sent += 1;
@@ -147,19 +132,6 @@ impl Network {
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
-}
-
-/// Both directions between each host of `some` and each host of `others`.
-fn between(some: &[IpAddr], others: &[IpAddr]) -> Vec<Direction> {
-    let mut all = Vec::with_capacity(2 * some.len() * others.len());
-    for one in some {
-        for other in others {
-            let (from, to) = (*one, *other);
-            all.push(Direction { from, to });
-            all.push(Direction { from: to, to: from });
-        }
-    }
-    all
 }
 
 #[cfg(test)]

@@ -269,16 +269,7 @@ impl Server {
                 let facts = self.facts.clone();
                 self.tasks.start(read_for_join(net, room, reads, facts));
             }
-            Effect::Claim(participant) => self.tasks.start(async move {
-                net.sleep(STORE_PAUSE).await;
-                let claim = StoreCall::Claim(room.clone(), participant.clone());
-                let is_done = net.store(claim).await.is_ok();
-                let answer = Answer::Claimed {
-                    participant,
-                    is_done,
-                };
-                Finished::Answer(room, answer)
-            }),
+            Effect::Claim(participant) => self.tasks.start(claim_again(net, room, participant)),
             Effect::ReadAgain { epoch, offset } => {
                 self.tasks.start(read_again(net, room, epoch, offset));
             }
@@ -359,6 +350,17 @@ async fn read_for_join(
         missed,
         sessions,
         unclaimed,
+    };
+    Finished::Answer(room, answer)
+}
+
+async fn claim_again(net: Rc<Net>, room: RoomName, participant: ParticipantId) -> Finished {
+    net.sleep(STORE_PAUSE).await;
+    let claim = StoreCall::Claim(room.clone(), participant.clone());
+    let is_done = net.store(claim).await.is_ok();
+    let answer = Answer::Claimed {
+        participant,
+        is_done,
     };
     Finished::Answer(room, answer)
 }

@@ -7,8 +7,11 @@ mod message; // messages between hosts
 mod state; // the state of a world, and the order of what happens in it
 mod draw; // faults of a seed
 mod size; // size of a world
-mod person; // a participant: signaling and two sessions
-mod acts; // what people do, and faults that begin and end
+mod person; // a person with its device
+mod media; // the peer connections of a person
+mod acts; // what people do
+mod sockets; // the signaling sockets of people
+mod faults; // faults that begin and end
 mod misbehave; // what no client should send
 mod paths; // conditions of the paths of people
 mod hosts; // servers and nodes that end and start

@@ -48,9 +48,4 @@ impl Size {
     pub fn people(&self) -> usize {
         self.rooms * self.people_per_room
     }
-
-    /// Virtual time of a run.
-    pub fn virtual_time(&self) -> Duration {
-        self.lasts + AFTERMATH
-    }
 }

@@ -74,7 +74,7 @@ impl World {
                 left.push(format!("server {number}: {rooms} rooms, {sockets} sockets"));
             }
         }
-        let rooms = self.store.memory().rooms_count();
+        let rooms = self.store.memory().room_count();
         if rooms > 0 {
             left.push(format!("the store: {rooms} rooms"));
         }

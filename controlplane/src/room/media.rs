@@ -332,6 +332,16 @@ impl Room {
             }
             return;
         }
+        if let Some(theirs) = held.get(&ids[0])
+            && self.has_refused_offer(&ids[0], theirs)
+        {
+            self.lose(participant, None, now);
+            self.media_ready(participant, now);
+            return self.create_subscribe_session(participant, now);
+        }
+        let Some(member) = self.member_by_id.get_mut(participant) else {
+            return;
+        };
         let mut sessions = ids.iter().filter_map(|id| held.get(id));
         if sessions.any(|session| session.owner != self.config.owner) {
             let (node, sessions) = (member.node.clone(), ids.clone());
@@ -374,6 +384,19 @@ impl Room {
                 session.connected(theirs.and_then(|theirs| theirs.connected_shard));
             }
         }
+    }
+
+    /// True if the node has executed an offer after the room had given it up: it has tracks that the room does not know, and
+    /// nothing is on its way that would change that.
+    fn has_refused_offer(&self, id: &SessionId, theirs: &HeldSession) -> bool {
+        let (Some(member), Some(ours)) = (
+            self.member_by_id.get(&id.participant),
+            self.session_by_id.get(id),
+        ) else {
+            return false;
+        };
+        let mut tracks = theirs.tracks.iter().map(|published| &published.track.track);
+        ours.is_at_rest() && tracks.any(|track| !member.track_by_id.contains_key(track))
     }
 
     fn members_on(&self, node: &NodeId) -> Vec<ParticipantId> {

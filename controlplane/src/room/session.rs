@@ -252,6 +252,11 @@ impl Session {
         self.slot = CommandSlot::InFlight(in_flight);
     }
 
+    /// True if no job waits and no command has to be answered.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.waiting.is_empty() && !self.has_command_in_flight()
+    }
+
     /// True while a command has no result.
     pub(super) fn has_command_in_flight(&self) -> bool {
         matches!(self.slot, CommandSlot::InFlight(_))

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::fixtures::{config, grants, join_of};
 use super::*;
 use crate::clock;
-use crate::fleet::{Command, Done, HeldSession, NodeEvent, Published, SubscriptionParams};
+use crate::fleet::{
+    Command, Done, HeldSession, NodeError, NodeEvent, Published, SubscriptionParams,
+};
 use crate::history::{Kind, Missed, Source, Track};
 use crate::ids::Generation;
 use crate::store::suite;
@@ -424,4 +426,62 @@ fn sessions_made_before_the_loss_was_known_are_closed_and_made_again() {
     let create = names.iter().rposition(|name| *name == "create");
     assert!(close.is_some() && close < create, "{names:?}");
     assert!(test.received_by(ann).iter().any(is_lost));
+}
+
+#[test]
+fn an_offer_that_the_node_executed_after_it_was_given_up_does_not_stay() {
+    let mut test = TestRoom::new(true);
+    let ann = test.join("ann", Some(node("a")));
+    let track = OfferedTrack {
+        mid: "0".to_owned(),
+        kind: Kind::Audio,
+        source: Source::Microphone,
+        track: None,
+        muted: false,
+        layers: Vec::new(),
+    };
+    let offer = PublishOffer {
+        sdp: "v=0".to_owned(),
+        tracks: vec![track],
+    };
+    let time = (test.now, 1_000);
+    test.room
+        .handle_request(ann, Some(2), Request::Offer(offer), time);
+    test.execute_outputs(|_| None);
+    let offered = test.commands.iter().find_map(|(_, command)| match command {
+        Command::PutPublish(put) => Some((put.session.clone(), put.tracks.clone())),
+        _ => None,
+    });
+    let (session, tracks) = offered.expect("it is sent to the node");
+    let held = vec![
+        test.held("ann", Generation(0)),
+        HeldSession {
+            tracks,
+            ..held_session(session.clone())
+        },
+    ];
+    let urls: Arc<[String]> = Arc::from([]);
+    let is_closed = |test: &TestRoom| {
+        test.commands.iter().any(|(_, command)| match command {
+            Command::CloseSession { session: of, .. } => *of == session,
+            _ => false,
+        })
+    };
+    // While the command is on its way, its result decides.
+    let a = node("a");
+    test.room
+        .handle_node_synced(&a, sync(held.clone(), &urls), test.now);
+    test.execute_outputs(|_| Some(Done::Nothing));
+    assert!(!is_closed(&test));
+    let late = NodeError::Unavailable("no answer within 5 s".to_owned());
+    test.room.handle_replied(&session, Err(late), test.now);
+    test.execute_outputs(|_| Some(Done::Nothing));
+    test.room
+        .handle_node_synced(&a, sync(held, &urls), test.now);
+    test.execute_outputs(|_| Some(Done::Nothing));
+    assert!(is_closed(&test), "{:?}", test.commands);
+    assert!(
+        test.received_by(ann).iter().any(is_lost),
+        "it may offer again"
+    );
 }
